@@ -1,0 +1,1 @@
+"""Turns CRM exports, mailboxes and chat archives into user profiles with evidence."""

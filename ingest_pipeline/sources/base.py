@@ -1,0 +1,73 @@
+"""What a reader is. To add a format: write one file with a ``READER``, add it to ``registry.READERS``."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from ingest_pipeline.documents import Item, Source
+
+HEAD_BYTES = 65_536
+"""How much of a file ``detect`` gets to see."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file of the inbox. ``name`` is its path inside the inbox, with ``/``; it goes into lineage.
+
+    ``opener`` gives a fresh, seekable binary stream; use it as ``with file.opener() as stream``.
+    """
+
+    name: str
+    size: int
+    mtime: float
+    opener: Callable[[], BinaryIO]
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """Files that are read together: one mbox, one zip, or all tables of one CRM export folder."""
+
+    format: str
+    source: Source
+    files: tuple[SourceFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """Settings that change what a reader returns.
+
+    ``internal_domains`` are lower case; ``phone_region`` is an ISO country code or "" (then only numbers with a
+    leading + become identifiers); ``timezone`` is the IANA zone for naive times.
+    """
+
+    internal_domains: frozenset[str] = frozenset()
+    phone_region: str = ""
+    timezone: str = "UTC"
+    max_cell_chars: int = 10_000_000
+    max_message_bytes: int = 25_000_000
+    max_member_bytes: int = 2_000_000_000
+    max_compression_ratio: int = 200
+
+    def is_internal(self, email: str) -> bool:
+        """True for addresses of the company itself: its staff are authors, never profiles."""
+        domain = email.rpartition("@")[2].lower()
+        return any(domain == d or domain.endswith("." + d) for d in self.internal_domains)
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """One format.
+
+    detect: (file, first HEAD_BYTES bytes) -> whether this reader reads it. Cheap, never raises for bad content.
+    read: streams the export's items, in file order. A bad unit is yielded as ``Rejected`` and reading goes on;
+        raises ``UnreadableFile`` only when nothing of the export can be used.
+    by_folder: files of one folder are read together, because one table names what another refers to.
+    version: raise it when the output changes; files read with another version are read again.
+    """
+
+    format: str
+    source: Source
+    detect: Callable[[SourceFile, bytes], bool]
+    read: Callable[[Export, ReadOptions], Iterator[Item]]
+    by_folder: bool = False
+    version: int = 1
