@@ -1,0 +1,1 @@
+"""From documents to observations: extractors, the trait schema, grounding."""
