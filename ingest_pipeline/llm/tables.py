@@ -1,0 +1,152 @@
+"""The LLM client's tables, in two databases.
+
+    store database     llm_cache    what was asked and what was answered, and who is asking right now
+                       llm_calls    one row per call sent: the accounts, and the budget's holds while it is under way
+                       llm_budget   spent so far
+    limits database    llm_limits   the rate limiter's state, one row per model
+                       llm_leases   who holds or waits for a concurrent call
+                       llm_workers  which processes are alive
+
+An answer, its settlement and its cache entry are one transaction, so the first three live together in the store. The
+limiter's tables are apart because on SQLite a bulk write to the store must not delay a slot that is due.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ingest_pipeline.store.base import Base, Id, JsonType
+
+_PENDING = "outcome = 'pending'"
+
+
+class LlmCacheRow(Base):
+    """One request to one model: claimed by a worker, then answered. Holds personal text in ``answer``.
+
+    ``key`` is the SHA-256 of everything that decides the answer. While ``state`` is ``claimed``, ``worker`` is the
+    only one to send it; the claim of a dead worker is taken over. Rows of ``profile_id`` go when it is forgotten.
+    """
+
+    __tablename__ = "llm_cache"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    state: Mapped[str] = mapped_column(String(10))
+    worker: Mapped[str] = mapped_column(String(36))
+    model: Mapped[str] = mapped_column(Text)
+    profile_id: Mapped[str | None] = mapped_column(Id, index=True)
+    answer: Mapped[str | None] = mapped_column(Text)
+    finish_reason: Mapped[str | None] = mapped_column(String(40))
+    input_tokens: Mapped[int | None] = mapped_column(Integer)
+    output_tokens: Mapped[int | None] = mapped_column(Integer)
+    created_at: Mapped[datetime]
+    answered_at: Mapped[datetime | None]
+
+
+class LlmCallRow(Base):
+    """One call that was sent, or is about to be. No text of it, neither way.
+
+    ``outcome``: ``pending`` while under way; ``ok``, ``invalid`` (answered, not usable), ``truncated``, ``refused``;
+    ``rate_limited``, ``server_error``, ``timeout``, ``connection``, ``bad_request``, ``too_long``, ``auth``,
+    ``not_found``, ``quota``; ``unsent`` (given up before it was sent); ``lost`` (its process died or was stopped).
+    ``cost_usd`` is null when the model's price is unknown; ``cost_estimated`` marks calls without an answer that may
+    have been billed: they are charged at ``held_usd``, the most they can cost, so that a budget holds in any case.
+    """
+
+    __tablename__ = "llm_calls"
+    __table_args__ = (
+        Index("ix_llm_calls_pending", "worker", sqlite_where=text(_PENDING), postgresql_where=text(_PENDING)),
+    )
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    request_key: Mapped[str] = mapped_column(String(64), index=True)
+    purpose: Mapped[str] = mapped_column(String(40))
+    profile_id: Mapped[str | None] = mapped_column(Id, index=True)
+    document_id: Mapped[str | None] = mapped_column(Id, index=True)
+    """The document asked about; the first one of a pack."""
+    document_ids: Mapped[list[Any] | None] = mapped_column(JsonType)
+    """All documents of a pack of several, else null."""
+    model: Mapped[str] = mapped_column(Text)
+    attempt: Mapped[int] = mapped_column(Integer)
+    """1 for the first call of a request to this model."""
+    outcome: Mapped[str] = mapped_column(String(20))
+    status_code: Mapped[int | None] = mapped_column(Integer)
+    held_usd: Mapped[float] = mapped_column(Double)
+    cost_usd: Mapped[float | None] = mapped_column(Double)
+    cost_estimated: Mapped[bool] = mapped_column(default=False)
+    input_tokens: Mapped[int] = mapped_column(Integer, default=0)
+    cached_tokens: Mapped[int] = mapped_column(Integer, default=0)
+    """The part of the input tokens that the provider had in its prompt cache."""
+    output_tokens: Mapped[int] = mapped_column(Integer, default=0)
+    waited_s: Mapped[float] = mapped_column(Double, default=0.0)
+    """Seconds between asking for a slot and sending."""
+    latency_s: Mapped[float] = mapped_column(Double, default=0.0)
+    """Seconds between sending and the answer."""
+    worker: Mapped[str] = mapped_column(String(36))
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    finished_at: Mapped[datetime | None]
+
+
+class LlmBudgetRow(Base):
+    """What was spent in a period: ``total``, ``2026-11`` or ``2026-11-23``. Equals the sum of the calls' costs."""
+
+    __tablename__ = "llm_budget"
+
+    period: Mapped[str] = mapped_column(String(20), primary_key=True)
+    spent_usd: Mapped[float] = mapped_column(Double)
+
+
+limits_metadata = MetaData()
+"""Not migrated by Alembic: ``limiter.open_limits`` creates these tables where they are missing."""
+
+limits_table = Table(
+    "llm_limits",
+    limits_metadata,
+    Column("name", Text, primary_key=True),
+    # The fields of gcra.State, by the same names.
+    Column("virtual", Double, nullable=False, server_default="0"),
+    Column("at", Double, nullable=False, server_default="0"),
+    Column("blocked_until", Double, nullable=False, server_default="0"),
+    Column("requests_at", Double, nullable=False, server_default="0"),
+    Column("tokens_at", Double, nullable=False, server_default="0"),
+    Column("last_start", Double, nullable=False, server_default="0"),
+    Column("scale", Double, nullable=False, server_default="1"),
+    Column("refused_scale", Double, nullable=False, server_default="2"),
+    Column("epoch", Integer, nullable=False, server_default="0"),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("openings", Integer, nullable=False, server_default="0"),
+    Column("opened_at", Double, nullable=False, server_default="0"),
+    Column("probe_at", Double, nullable=False, server_default="0"),
+    Column("stop_code", Text, nullable=False, server_default=""),
+    Column("stopped_at", Double, nullable=False, server_default="0"),
+)
+
+leases_table = Table(
+    "llm_leases",
+    limits_metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("name", Text, nullable=False),
+    Column("worker", String(36), nullable=False, index=True),
+    Index("ix_llm_leases_name_id", "name", "id"),
+    # An id is never used again, so a late release cannot end someone else's lease.
+    sqlite_autoincrement=True,
+)
+
+workers_table = Table(
+    "llm_workers",
+    limits_metadata,
+    Column("id", String(36), primary_key=True),
+    Column("expires_at", Double, nullable=False),
+)
