@@ -1,0 +1,203 @@
+"""One mail to one item: who sent it, when, and what they themselves wrote. Shared by all mail readers."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from ingest_pipeline.documents import Identifier, Item, Json, Person, Record, Rejected, Role, Segment, Skipped
+from ingest_pipeline.sources.base import ReadOptions
+from ingest_pipeline.sources.mail_dates import sent_at
+from ingest_pipeline.sources.mime import Body, Headers, Message, UnreadableMail, decode_header
+from ingest_pipeline.sources.replies import Reply, split_reply
+
+MAX_SUBJECT_CHARS = 300
+MAX_NAME_CHARS = 200
+
+_QUOTED_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_COMMENT = re.compile(r"\(([^()]*)\)")
+_ANGLE_ADDRESS = re.compile(r"<\s*([^<>\s@,]+@[^<>\s@,]+)\s*>")
+_BARE_ADDRESS = re.compile(r"[^<>\s@,;:()\"]+@[^<>\s@,;:()\"]+")
+_MESSAGE_ID = re.compile(r"<\s*([^<>\s]+)\s*>")
+_BIDI_AND_CONTROLS = re.compile("[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069\u061c\ufeff]")
+_NO_PERSON = re.compile(
+    r"(?:.*[-_.+])?(?:no|do-?not)[-_.]?reply(?:[-_.+\d].*)?|mailer-daemon|postmaster|(?:.*[-_.])?bounces?(?:[-_.+].*)?",
+)
+_LIST_HEADERS = ("list-id", "list-post", "list-unsubscribe", "mailing-list", "x-mailing-list")
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a mail was found. ``envelope_date`` is the raw From-line of an mbox, ``offset`` in bytes."""
+
+    file: str
+    position: str
+    envelope: bytes = b""
+    metadata: Mapping[str, Json] | None = None
+
+
+def read_mail(data: bytes, location: Location, options: ReadOptions, now: datetime) -> Item:
+    """The mail as a Record about its sender, or why it is none. ``now`` is what a date may not be after.
+
+    Sources of the rules: RFC 3834 (automatic mail), RFC 2919 and 2369 (lists), RFC 5322 (addresses, ids).
+    """
+    message = Message(data)
+    headers = message.headers
+    reason = _automatic(headers)
+    if reason is not None:
+        return Skipped(location.file, reason)
+    sender = sender_of(headers)
+    if sender is None:
+        return Rejected(location.file, location.position, "no sender address")
+    name, address = sender
+    if options.is_internal(address):
+        return Skipped(location.file, "internal_sender")
+    if _NO_PERSON.fullmatch(address.partition("@")[0]):
+        return Skipped(location.file, "automatic_mail")
+    if message.encrypted():
+        return Rejected(location.file, location.position, "unreadable: encrypted")
+    try:
+        body = message.body()
+    except UnreadableMail as error:
+        return Rejected(location.file, location.position, str(error))
+    reply = split_reply(body.text)
+    if not reply.text.strip():
+        return Skipped(location.file, _why_empty(reply, body))
+    is_list = _is_list_mail(headers)
+    person = Person(Identifier("email", address), namespace="email", name=name, claims=not is_list)
+    return _record(headers, person, body, reply, location, options, now)
+
+
+def sender_of(headers: Headers) -> tuple[str | None, str] | None:
+    """``(display name, address in lower case)`` of From, else Sender; None when neither holds an address.
+
+    The raw header is taken apart before encoded words are decoded: a decoded name may hold ``<`` and ``,``.
+    """
+    for header in ("from", "sender"):
+        raw = headers.get(header)
+        # Lists that rewrite From for DMARC keep the author here.
+        original = headers.get("x-original-from") if header == "from" else ""
+        for value in (original, raw):
+            found = parse_address(value)
+            if found is not None:
+                return found
+    return None
+
+
+def parse_address(raw: str) -> tuple[str | None, str] | None:
+    """The first mailbox of a raw address header as ``(name, address)``; None when it holds no address."""
+    blanked = _QUOTED_STRING.sub(lambda match: " " * len(match[0]), raw)
+    match = _ANGLE_ADDRESS.search(blanked)
+    if match is not None:
+        address = match[1]
+        # Of several mailboxes before the angle bracket the last one's name is meant.
+        name = raw[blanked.rfind(",", 0, match.start()) + 1 : match.start()]
+    else:
+        bare = _BARE_ADDRESS.search(_COMMENT.sub(" ", blanked)) or _BARE_ADDRESS.search(raw)
+        if bare is None:
+            return None
+        address = bare[0]
+        comment = _COMMENT.search(raw)
+        name = comment[1] if comment is not None else ""
+    address = address.strip(".'\"").lower()
+    local, _, domain = address.partition("@")
+    if not local or not domain:
+        return None
+    return clean_name(name, address), address
+
+
+def clean_name(raw: str, address: str) -> str | None:
+    """A display name for people: decoded, unquoted, without direction marks; None when it only repeats the address."""
+    name = decode_header(re.sub(r"\\(.)", r"\1", raw.strip().strip('"')))
+    name = " ".join(_BIDI_AND_CONTROLS.sub(" ", name).split()).strip("'\"<> ")[:MAX_NAME_CHARS]
+    if not name or name.lower() in {address, address.partition("@")[0]} or "@" in name:
+        return None
+    return name
+
+
+def _automatic(headers: Headers) -> str | None:
+    """The reason to skip mail that a program sent."""
+    submitted = headers.get("auto-submitted").partition(";")[0].strip().lower()
+    if (
+        submitted not in {"", "no"}
+        or headers.get("precedence").lower() in {"junk", "auto_reply", "auto-reply"}
+        or headers.content_type == "multipart/report"
+        or headers.get("return-path").replace(" ", "") == "<>"
+        or any(name in headers for name in ("x-autoreply", "x-autorespond", "x-autoresponder"))
+    ):
+        return "automatic_mail"
+    labels = {label.strip().lower() for label in decode_header(headers.get("x-gmail-labels")).split(",")}
+    if "chat" in labels:
+        return "chat_message"
+    return "spam" if "spam" in labels else None
+
+
+def _is_list_mail(headers: Headers) -> bool:
+    return any(name in headers for name in _LIST_HEADERS) or headers.get("precedence").lower() in {"bulk", "list"}
+
+
+def _why_empty(reply: Reply, body: Body) -> str:
+    if reply.quoted or reply.forwarded or body.forwarded:
+        return "only_quoted_text"
+    return "empty"
+
+
+def _record(
+    headers: Headers,
+    person: Person,
+    body: Body,
+    reply: Reply,
+    location: Location,
+    options: ReadOptions,
+    now: datetime,
+) -> Record:
+    sent = sent_at(headers, location.envelope, options.timezone, now)
+    message_id = _first_id(headers.get("message-id"))
+    digest = hashlib.sha256(reply.text.encode()).hexdigest()
+    if message_id:
+        native_id = f"{message_id}:{digest[:12]}"
+    else:
+        moment = sent.moment.isoformat() if sent.moment else ""
+        unique = f"{person.key.value}\n{moment}\n{headers.get('subject')}\n{digest}"
+        native_id = "content:" + hashlib.sha256(unique.encode("utf-8", "replace")).hexdigest()[:32]
+    metadata: dict[str, Json] = {
+        "message_id": message_id,
+        "thread": _thread(headers, message_id),
+        "subject": decode_header(headers.get("subject"))[:MAX_SUBJECT_CHARS],
+        "date_source": sent.source,
+        "list": not person.claims,
+        "to_count": sum(headers.get(name).count("@") for name in ("to", "cc")),
+        **(location.metadata or {}),
+        "charset": body.charset,
+        "unmarked_quote_lines": reply.unmarked_lines,
+        "warnings": [*sent.warnings, *body.warnings],
+    }
+    segment = Segment(0, len(reply.text), Role.SUBJECT, person.key.value, message_id or native_id, sent.moment)
+    return Record(
+        origin="mail",
+        kind="mail",
+        native_id=native_id,
+        subjects=(person,),
+        text=reply.text,
+        file=location.file,
+        position=location.position,
+        segments=(segment,),
+        occurred_at=sent.moment,
+        metadata={key: value for key, value in metadata.items() if value not in (None, "", [], 0) or value is False},
+    )
+
+
+def _first_id(raw: str) -> str:
+    match = _MESSAGE_ID.search(raw)
+    return match[1] if match is not None else raw.strip("<> \t").partition(" ")[0]
+
+
+def _thread(headers: Headers, message_id: str) -> str:
+    """The id of the thread's first mail as far as known, or Gmail's own thread number."""
+    for name in ("references", "in-reply-to"):
+        match = _MESSAGE_ID.search(headers.get(name))
+        if match is not None:
+            return match[1]
+    gmail = headers.get("x-gm-thrid")
+    return message_id or (f"gmail:{gmail}" if gmail else "")
