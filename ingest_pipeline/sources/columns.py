@@ -7,7 +7,7 @@ bank accounts. Column names are lower case.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +18,12 @@ class Layout:
     when_true: check box -> label; the line ``label: yes`` is there only when it is set.
     texts: long texts, after a blank line, in this order.
     custom: whether columns that the company added are rendered too, under their own names.
-    system: columns that ``custom`` must not take for the company's own.
     """
 
     labels: Mapping[str, str]
     when_true: Mapping[str, str]
     texts: tuple[str, ...] = ()
     custom: bool = True
-    system: frozenset[str] = field(default_factory=frozenset)
 
 
 SALESFORCE_CONTACT = Layout(
@@ -112,20 +110,17 @@ HUBSPOT_CONTACT = Layout(
     },
     when_true={"hs_email_optout": "Opted out of e-mail", "do_not_call": "Do not call"},
     texts=("message", "notes", "description"),
-    system=frozenset(
-        {
-            "associatedcompanyid", "address", "address2", "assigned_to", "associated_company", "associated_company_ids",
-            "associated_contact", "associated_contact_ids", "associated_deal", "associated_deal_ids", "associated_note",
-            "associated_note_ids", "category", "closedate", "contact_owner", "created_at", "createdate",
-            "days_to_close",
-            "email", "email_1", "fax", "firstname", "hubspot_owner_id", "hubspot_score", "hubspot_team", "hubspotscore",
-            "id", "ip_city", "ip_country", "is_deleted", "last_activity_date", "last_contacted", "lastmodifieddate",
-            "lastname", "marketing_contact_status", "mobilephone", "notes_last_contacted", "notes_last_updated",
-            "num_associated_deals", "num_contacted_notes", "num_notes", "original_source", "original_traffic_source",
-            "phone", "portal_id", "record_source", "website", "zip",
-        }
-    ),
-)  # fmt: skip
+)
+
+HUBSPOT_SYSTEM = re.compile(
+    r"(?:hs_|fivetran_|associated|num_|number_of_|first_(?!name)|last_(?!name)|recent_|latest_|original_|total_|days_|time_"
+    r"|date_(?:entered|exited)|cumulative_|hubspot|became_an?_|marketing_contact|membership_|record_|owner_|create_?date"
+    r"|created|updated|lastmodified|notes_(?:last|next)|engagements_|ip_|twitter|facebook|linkedin|google|klout|follower"
+    r"|webinar|survey|currently|ad_|gclid|hashed|portal|is_deleted|closed?ate|email(?!_preference)|assigned_to|category\Z"
+    r"|(?:id|address2?|fax|firstname|lastname|mobilephone|phone|website|zip|name|next_activity_date|source|timestamp)\Z"
+    r"|.*_(?:owner|team|owner_assigned_date)\Z)"
+)
+"""Names of HubSpot's own bookkeeping among the columns: its exports do not tell them from the company's own."""
 
 HUBSPOT_UI_NAMES: Mapping[str, str] = {
     # label in an export from the screen -> name of the property

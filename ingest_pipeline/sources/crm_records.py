@@ -9,6 +9,7 @@ import phonenumbers
 
 from ingest_pipeline.documents import Identifier, Role, Segment, utc
 from ingest_pipeline.sources.columns import BLANKS, NEVER, NOISE, TRUE, UNCHECKED, Layout
+from ingest_pipeline.sources.tabular import index_of
 
 FUTURE_SLACK = timedelta(days=1)
 """Clocks and zones differ; a moment further ahead than this is wrong."""
@@ -73,10 +74,10 @@ def plan_lines(columns: Sequence[str], layout: Layout, custom: Mapping[str, str]
 
     columns: the header, and joined columns behind it; custom: lower-case column -> label of the company's own columns.
     """
-    places = {column.lower(): place for place, column in reversed(list(enumerate(columns)))}
+    places = index_of(columns)
     lines = [Line(places[c], columns[places[c]], label) for c, label in layout.labels.items() if c in places]
     lines += [Line(places[c], columns[places[c]], label, True) for c, label in layout.when_true.items() if c in places]
-    known = {*layout.labels, *layout.when_true, *layout.texts, *layout.system}
+    known = {*layout.labels, *layout.when_true, *layout.texts}
     if layout.custom:
         for column, label in custom.items():
             if column not in known and column in places and is_meaningful(label):
