@@ -1,5 +1,7 @@
 """Bytes to text when the declared charset is missing, unknown or wrong, as it often is in mail."""
 
+import re
+
 from charset_normalizer import from_bytes
 
 _BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
@@ -18,6 +20,7 @@ _SUPERSETS = {
 # Python codecs that are no charset of a text.
 _NO_CHARSETS = frozenset({"unicode_escape", "unicode-escape", "raw_unicode_escape", "raw-unicode-escape", "idna"})
 _NO_CHARSETS |= {"punycode", "undefined", "oem", "mbcs"}
+_BIDI_AND_CONTROLS = re.compile("[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _DETECTION_BYTES = 65_536
 
 
@@ -54,6 +57,11 @@ def sanitized(text: str) -> str:
     if "\x00" in text:
         text = text.replace("\x00", "")
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8").removeprefix("\ufeff")
+
+
+def one_line(name: str) -> str:
+    """A name for people: no line ends, control characters or marks that change the writing direction."""
+    return " ".join(_BIDI_AND_CONTROLS.sub(" ", name).split())
 
 
 def _mostly_utf8(raw: bytes) -> str | None:

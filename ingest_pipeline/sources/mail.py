@@ -8,6 +8,7 @@ from datetime import datetime
 
 from ingest_pipeline.documents import Identifier, Item, Json, Person, Record, Rejected, Role, Segment, Skipped
 from ingest_pipeline.sources.base import ReadOptions
+from ingest_pipeline.sources.charsets import one_line
 from ingest_pipeline.sources.mail_dates import sent_at
 from ingest_pipeline.sources.mime import Body, Headers, Message, UnreadableMail, decode_header
 from ingest_pipeline.sources.replies import Reply, split_reply
@@ -20,7 +21,6 @@ _COMMENT = re.compile(r"\(([^()]*)\)")
 _ANGLE_ADDRESS = re.compile(r"<\s*([^<>\s@,]+@[^<>\s@,]+)\s*>")
 _BARE_ADDRESS = re.compile(r"[^<>\s@,;:()\"]+@[^<>\s@,;:()\"]+")
 _MESSAGE_ID = re.compile(r"<\s*([^<>\s]+)\s*>")
-_BIDI_AND_CONTROLS = re.compile("[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069\u061c\ufeff]")
 _NO_PERSON = re.compile(
     r"(?:.*[-_.+])?(?:no|do-?not)[-_.]?reply(?:[-_.+\d].*)?|mailer-daemon|postmaster|(?:.*[-_.])?bounces?(?:[-_.+].*)?",
 )
@@ -110,7 +110,7 @@ def parse_address(raw: str) -> tuple[str | None, str] | None:
 def clean_name(raw: str, address: str) -> str | None:
     """A display name for people: decoded, unquoted, without direction marks; None when it only repeats the address."""
     name = decode_header(re.sub(r"\\(.)", r"\1", raw.strip().strip('"')))
-    name = " ".join(_BIDI_AND_CONTROLS.sub(" ", name).split()).strip("'\"<> ")[:MAX_NAME_CHARS]
+    name = one_line(name).strip("'\"<> ")[:MAX_NAME_CHARS]
     if not name or name.lower() in {address, address.partition("@")[0]} or "@" in name:
         return None
     return name

@@ -56,12 +56,18 @@ class Headers:
             if len(self._fields.setdefault(name, [])) < MAX_HEADERS:
                 self._fields[name].append(match[2])
             position = match.end()
-            match = _HEADER.match(data, position, end)
+            match = _HEADER.match(data, position, end) or self._below_damaged_line(data, position, end)
         if data.startswith(b"\n", position, end):
             position += 1
         elif data.startswith(b"\r\n", position, end):
             position += 2
         self.body_start = position
+
+    def _below_damaged_line(self, data: bytes, position: int, end: int) -> re.Match[bytes] | None:
+        # A line that is no header begins the body, but not before the sender was named and right above another header.
+        if b"from" in self._fields or data.startswith((b"\n", b"\r\n"), position, end):
+            return None
+        return _HEADER.match(data, _next_line(data, position), end)
 
     def __contains__(self, name: str) -> bool:
         return name.encode() in self._fields
