@@ -238,11 +238,15 @@ def _sign_off(lines: list[str], kinds: list[_Kind], start: int, end: int) -> int
 def _own_text(lines: list[str], kinds: list[_Kind]) -> str:
     """Own lines in order; at most one blank line where something was left out, none at the ends."""
     kept: list[str] = []
+    removed = False
     for line, kind in zip(lines, kinds, strict=True):
-        if kind is _Kind.OWN:
+        if kind is not _Kind.OWN:
+            removed = True
+        elif line.strip() or not removed:
+            if removed and kept and kept[-1].strip():
+                kept.append("")
             kept.append(line)
-        elif kept and kept[-1].strip():
-            kept.append("")
+            removed = False
     return "\n".join(kept).strip("\n")
 
 
