@@ -31,7 +31,7 @@ def decode_text(raw: bytes, declared: str) -> tuple[str, str | None, list[str]]:
         return sanitized(raw.decode("ascii")), None, []
     warnings: list[str] = []
     if charset:
-        for name in (charset, _SUPERSETS.get(charset, "")):
+        for name in (_SUPERSETS.get(charset, ""), charset):
             text = _strictly(raw, name)
             if text is not None:
                 return sanitized(text), None, []

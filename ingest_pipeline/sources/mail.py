@@ -88,32 +88,34 @@ def sender_of(headers: Headers) -> tuple[str | None, str] | None:
 def parse_address(raw: str) -> tuple[str | None, str] | None:
     """The first mailbox of a raw address header as ``(name, address)``; None when it holds no address."""
     blanked = _QUOTED_STRING.sub(lambda match: " " * len(match[0]), raw)
+    end = len(blanked)
+    at = blanked.find("@")
+    if at >= 0 and "," in blanked:
+        # The comma of "Lee, Ann <ann@example.org>" stands before the address, that between two mailboxes behind it.
+        end = blanked.find(",", at) if "," in blanked[at:] else end
+    return _mailbox(raw[:end], blanked[:end])
+
+
+def _mailbox(raw: str, blanked: str) -> tuple[str | None, str] | None:
     match = _ANGLE_ADDRESS.search(blanked)
     if match is not None:
-        address = match[1]
-        # Of several mailboxes before the angle bracket the last one's name is meant.
-        name = raw[blanked.rfind(",", 0, match.start()) + 1 : match.start()]
+        address, name = match[1], raw[: match.start()]
     else:
         bare = _BARE_ADDRESS.search(_COMMENT.sub(" ", blanked)) or _BARE_ADDRESS.search(raw)
         if bare is None:
             return None
-        address = bare[0]
         comment = _COMMENT.search(raw)
-        name = comment[1] if comment is not None else ""
+        address, name = bare[0], comment[1] if comment is not None else ""
     address = address.strip(".'\"").lower()
     local, _, domain = address.partition("@")
-    if not local or not domain:
-        return None
-    return clean_name(name, address), address
+    return (clean_name(name), address) if local and domain else None
 
 
-def clean_name(raw: str, address: str) -> str | None:
-    """A display name for people: decoded, unquoted, without direction marks; None when it only repeats the address."""
+def clean_name(raw: str) -> str | None:
+    """A display name for people: decoded, unquoted, without direction marks; None when it is an address or empty."""
     name = decode_header(re.sub(r"\\(.)", r"\1", raw.strip().strip('"')))
     name = one_line(name).strip("'\"<> ")[:MAX_NAME_CHARS]
-    if not name or name.lower() in {address, address.partition("@")[0]} or "@" in name:
-        return None
-    return name
+    return name if name and "@" not in name else None
 
 
 def _automatic(headers: Headers) -> str | None:
