@@ -1,0 +1,185 @@
+"""What cells of CRM rows say: labels, values worth a line, identifiers, moments."""
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest_pipeline.documents import Identifier, Role
+from ingest_pipeline.sources.crm_records import (
+    TextBuilder,
+    certain_phone,
+    clean_name,
+    email_addresses,
+    is_meaningful,
+    read_moment,
+    readable_label,
+    says_something,
+)
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("column", "label"),
+    [
+        ("Current_Employer__c", "Current employer"),
+        ("PreferredContactMethod__c", "Preferred contact method"),
+        ("SLAViolation__c", "SLA violation"),
+        ("acme__Renewal_Month__c", "Renewal month"),
+        ("CURRENT_EMPLOYER__C", "Current employer"),
+        ("Loyalty__pc", "Loyalty"),
+        ("favourite_colour", "Favourite colour"),
+    ],
+)
+def test_a_columns_name_becomes_a_readable_label(column: str, label: str) -> None:
+    assert readable_label(column) == label
+
+
+MEANINGFUL = [
+    "Current employer",
+    "Designation",
+    "Preferred contact",
+    "License type",
+    "Key account",
+    "Pets",
+    "Annual income",
+]
+MEANINGLESS = [
+    "Driving license number", "Passport", "Passport no", "SSN", "National id", "Tax number", "IBAN", "Bank account",
+    "Credit card", "Card number", "CVV", "External id", "Branch id", "LinkedIn URL", "Photo", "Created date",
+    "Closedate", "Last sync", "Mailing latitude", "Postal code", "Password", "",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("label", "expected"), [*((m, True) for m in MEANINGFUL), *((m, False) for m in MEANINGLESS)])
+def test_numbers_of_papers_and_bookkeeping_are_never_rendered(label: str, expected: bool) -> None:
+    assert is_meaningful(label) is expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("Firefighter", True),
+        ("93505", True),
+        ("none", True),
+        ("A {curly} remark", True),
+        ("", False),
+        ("N/A", False),
+        ("[not provided]", False),
+        ("https://example.com/x", False),
+        ("www.example.com", False),
+        ("/services/images/photo/003Ec00000CyOT7IAN", False),
+        ('{"city":"London"}', False),
+        ("a00Ec000009WFutIAG", False),
+        ("6f1c9a52-0a0e-4d0b-9b61-3f5b1d6d7c11", False),
+        ("4111 1111 1111 1111", False),
+        ("4111 1111 1111 1112", True),
+        ("DE89 3704 0044 0532 0130 00", False),
+        ("078-05-1120", False),
+        ("jo@example.com", False),
+        ('<a href="x">y</a>', False),
+    ],
+)
+def test_values_that_only_identify_or_link_say_nothing(value: str, expected: bool) -> None:
+    assert says_something(value) is expected
+
+
+def test_a_long_number_is_a_phone_only_under_a_phones_label() -> None:
+    assert says_something("9667318696", "Annual spend")
+    assert not says_something("9667318696", "Home phone")
+
+
+@pytest.mark.parametrize(
+    ("cell", "region", "expected"),
+    [
+        ("+44 7911 123456", "", "+447911123456"),
+        ("07911 123456", "GB", "+447911123456"),
+        ("07911 123456", "", None),
+        ("+44 7911 123456 x12", "", None),
+        ("+44 79", "", None),
+        ("ask reception", "GB", None),
+        ("", "GB", None),
+    ],
+)
+def test_a_phone_identifies_only_when_it_is_certain(cell: str, region: str, expected: str | None) -> None:
+    assert certain_phone(cell, region) == (Identifier("phone", expected) if expected else None)
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (("Jo@Example.COM",), ["jo@example.com"]),
+        (("a@x.org; b@x.org, a@x.org", "c@x.org"), ["a@x.org", "b@x.org", "c@x.org"]),
+        (("Jo <jo@x.org>",), ["jo@x.org"]),
+        (("fcb67ef339b691956cc85fa12be6490c", "jo@", "@x.org", "jo@x"), []),
+    ],
+)
+def test_addresses_are_lower_case_and_come_once(cells: tuple[str, ...], expected: list[str]) -> None:
+    assert email_addresses(*cells) == tuple(Identifier("email", address) for address in expected)
+
+
+def test_names_lose_direction_marks_and_extra_spaces() -> None:
+    assert clean_name(" \u202eAnna ", "", "Lee\u200f ") == "Anna Lee"
+    assert clean_name("", " ") is None
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ("2024-01-23T17:50:51.000+0000", datetime(2024, 1, 23, 17, 50, 51, tzinfo=UTC)),
+        ("2024-01-23T17:50:51.000Z", datetime(2024, 1, 23, 17, 50, 51, tzinfo=UTC)),
+        ("2024-01-23T17:50:51+02:00", datetime(2024, 1, 23, 15, 50, 51, tzinfo=UTC)),
+        ("2012-12-27 23:17:53", datetime(2012, 12, 27, 23, 17, 53, tzinfo=UTC)),
+        ("2022-04-14 4:30:42", datetime(2022, 4, 14, 4, 30, 42, tzinfo=UTC)),
+        ("2023-12-25", datetime(2023, 12, 25, 12, tzinfo=UTC)),
+        ("1661707291575", datetime(2022, 8, 28, 17, 21, 31, 575000, tzinfo=UTC)),
+    ],
+)
+def test_moments_are_read_in_the_forms_that_crms_write(cell: str, expected: datetime) -> None:
+    assert read_moment(cell, NOW) == (expected, None)
+
+
+@pytest.mark.parametrize(
+    ("cell", "warning"),
+    [
+        ("", None),
+        ("1970-01-01T00:00:00.000Z", "1970_or_before"),
+        ("1900-01-01", "1970_or_before"),
+        ("2026-06-03", "in_the_future"),
+        ("03/04/2024", "unreadable"),
+        ("soon", "unreadable"),
+        ("99999999999999999999", "unreadable"),
+    ],
+)
+def test_a_moment_that_cannot_be_is_none_with_the_reason(cell: str, warning: str | None) -> None:
+    assert read_moment(cell, NOW) == (None, warning)
+
+
+def test_a_naive_moment_is_in_the_given_zone() -> None:
+    assert read_moment("2024-01-23 17:50", NOW, ZoneInfo("Europe/Berlin"))[0] == datetime(
+        2024, 1, 23, 16, 50, tzinfo=UTC
+    )
+
+
+def test_a_text_keeps_lines_apart_and_says_whose_words_they_are() -> None:
+    builder = TextBuilder()
+    builder.field("City", "London", "MailingCity")
+    builder.field("Likes", "tea\r\ncake", "Likes__c")
+    builder.text(" Met at the fair.\r\n", Role.NOTE, "Description")
+    builder.text("  ", Role.NOTE, "Body")
+    text, segments = builder.build()
+    assert text == "City: London\nLikes: tea\ncake\n\nMet at the fair."
+    assert [text[s.start : s.end] for s in segments] == ["City: London", "Likes: tea\ncake", "Met at the fair."]
+    assert [s.role for s in segments] == [Role.FIELD, Role.FIELD, Role.NOTE]
+
+
+@given(st.text(max_size=40))
+def test_any_cell_is_judged_without_an_error(cell: str) -> None:
+    moment, _ = read_moment(cell, NOW)
+    assert moment is None or moment.utcoffset() is not None
+    assert isinstance(says_something(cell, cell), bool)
+    certain_phone(cell, "US")
+    readable_label(cell)
