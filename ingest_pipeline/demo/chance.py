@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -53,15 +53,15 @@ class Chance:
         return moment - timedelta(days=max(0, moment.weekday() - 4))
 
 
-class Deck:
+class Deck(Generic[T]):
     """Deals options in shuffled order and starts over when all are dealt, so that nothing repeats early."""
 
-    def __init__(self, chance: Chance, options: Sequence[str]) -> None:
+    def __init__(self, chance: Chance, options: Sequence[T]) -> None:
         self._chance = chance
         self._options = tuple(options)
-        self._left: list[str] = []
+        self._left: list[T] = []
 
-    def deal(self) -> str:
+    def deal(self) -> T:
         if not self._left:
             self._left = self._chance.some(self._options, len(self._options))
         return self._left.pop()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from ingest_pipeline.demo.answers import ExpectedMemory, ExpectedTrait, Forbidden
 from ingest_pipeline.demo.chance import DAYS, Chance, Deck
@@ -13,7 +13,8 @@ _SINGLE = (
     "contact_preference", "communication_style", "detail_preference", "expertise_level", "preferred_language",
 )  # fmt: skip
 _HOMES = (
-    ("salesforce",), ("salesforce", "slack"), ("hubspot",), ("hubspot", "slack"), ("lead",), ("salesforce",), ("hubspot",),
+    ("salesforce",), ("salesforce", "slack"), ("hubspot",), ("hubspot", "slack"), ("lead",),
+    ("salesforce",), ("hubspot",), ("mail",),
 )  # fmt: skip
 _BOXES = ("mbox", "mbox", "mbox", "maildir", "maildir", "eml")
 
@@ -36,12 +37,11 @@ class Inventor:
         self._cast = data("cast.toml")
         self._facts = data("facts.toml")
         self._topics: list[dict[str, list[str]]] = data("topics.toml")["topic"]
-        self._remarks: dict[str, list[str]] = data("remarks.toml")
+        self._remarks: dict[str, list[Json]] = data("remarks.toml")
         self._staff = staff()
         chance = Chance(f"{seed}:decks")
         self._notes = Deck(chance, self._remarks["note"])
         self._chats = Deck(chance, self._remarks["chat"])
-        self._replies = Deck(chance, self._remarks["reply"])
         self._order = Deck(chance, [str(number) for number in range(len(self._topics))])
 
     def people(self, count: int, skip: int = 0) -> Iterator[Person]:
@@ -90,6 +90,12 @@ class Inventor:
 
     def _draft(self, person: Person, chance: Chance) -> _Draft:
         draft = _Draft()
+        if person.homes == ("mail",):
+            draft.said["own"].append(
+                chance.pick(self._facts["introductions"]["own"]).format(
+                    company=person.company, title=person.title, city=person.city
+                )
+            )
         draft.traits = {
             "name": person.name,
             "company": person.company,
@@ -97,25 +103,25 @@ class Inventor:
             "location": person.city,
         }
         for key in chance.some(_SINGLE, 2):
-            self._say(draft, chance, key, chance.pick(tuple(self._facts[key])), "slack" in person.homes)
+            self._say(draft, chance, key, chance.pick(tuple(self._facts[key])), person)
         for key in chance.some(("interests", "current_goals", "timezone"), 2):
-            self._say_value(draft, chance, key, person, "slack" in person.homes)
+            self._say_value(draft, chance, key, person)
         self._remember(draft, chance, "own")
-        if "lead" not in person.homes:
+        if person.homes[0] in ("salesforce", "hubspot"):
             self._remember(draft, chance, "note")
         return draft
 
-    def _say(self, draft: _Draft, chance: Chance, key: str, value: str, chatty: bool) -> None:
+    def _say(self, draft: _Draft, chance: Chance, key: str, value: str, person: Person) -> None:
         ways = self._facts[key][value]
-        channel = _channel(chance, ways, chatty)
+        channel = _channel(chance, ways, person)
         draft.said[channel].append(chance.pick(ways[channel]))
         draft.traits[key] = value
 
-    def _say_value(self, draft: _Draft, chance: Chance, key: str, person: Person, chatty: bool) -> None:
+    def _say_value(self, draft: _Draft, chance: Chance, key: str, person: Person) -> None:
         ways = self._facts[key]
         zone = next(city["zone"] for city in self._cast["cities"] if city["name"] == person.city)
         value = zone if key == "timezone" else chance.pick(ways["values"])
-        channel = _channel(chance, ways, chatty)
+        channel = _channel(chance, ways, person)
         draft.said[channel].append(chance.pick(ways[channel]).format(value=value))
         draft.traits[key] = value if key == "timezone" else (value,)
 
@@ -182,7 +188,8 @@ class Inventor:
         said = draft.said["chat"]
         for number in range(max(3, len(said))):
             slots = chance.slots()
-            lines = [("me", self._chats.deal().format_map(slots)), (by, self._replies.deal())]
+            question, answer = self._chats.deal()
+            lines = [("me", question.format_map(slots)), (by, answer.format_map(slots))]
             if number < len(said):
                 lines.append(("me", said[number]))
             elif chance.maybe(0.7):
@@ -191,6 +198,8 @@ class Inventor:
             yield Chat(chance.moment(min(day, DAYS)), tuple(lines))
 
     def _entries(self, person: Person, draft: _Draft, chance: Chance, by: str, start: int) -> Iterator[Entry]:
+        if person.homes[0] not in _ENTRY_KINDS:
+            return
         kinds = _ENTRY_KINDS[person.homes[0]]
         said = draft.said["note"]
         for number in range(max(2, len(said))):
@@ -219,15 +228,15 @@ _ENTRY_KINDS = {"salesforce": ("task", "note", "event"), "lead": ("lead_task",),
 _SUBJECTS = {"task": "task_subject", "lead_task": "task_subject", "event": "event_subject", "note": "note_subject"}
 
 
-def _channel(chance: Chance, ways: Mapping[str, Json], chatty: bool) -> str:
-    """Where a fact is said; the person's own mail twice as often as elsewhere."""
-    channels = [name for name in ("own", "own", "note", "chat") if name in ways and (chatty or name != "chat")]
-    return chance.pick(channels)
+def _channel(chance: Chance, ways: Mapping[str, Json], person: Person) -> str:
+    """Where a fact is said, of the ways that the person's systems allow; in own mail twice as often as elsewhere."""
+    allowed = {"own": True, "note": person.homes[0] in _ENTRY_KINDS, "chat": "slack" in person.homes}
+    return chance.pick([name for name in ("own", "own", "note", "chat") if name in ways and allowed[name]])
 
 
 def _phone(city: Mapping[str, Json], number: int) -> str:
     """A number from a range that is reserved for fiction, as long as there are any left, else none."""
-    if "phone" not in city or number >= 99:
+    if "phone" not in city or number >= 95:
         return ""
     return str(city["phone"]).format(n=number + 1)
 
@@ -237,7 +246,3 @@ _PLAIN = str.maketrans("üáńéóí", "uaneoi", " &")
 
 def _ascii(text: str) -> str:
     return text.lower().translate(_PLAIN)
-
-
-def later(moment: datetime, minutes: int) -> datetime:
-    return moment + timedelta(minutes=minutes)

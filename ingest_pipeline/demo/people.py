@@ -145,8 +145,7 @@ _NESTED = {"mail", "chat", "crm", "traits", "weak", "memories", "never"}
 
 def _traits(values: Mapping[str, Json], offline: bool) -> tuple[ExpectedTrait, ...]:
     return tuple(
-        ExpectedTrait(key, tuple(value) if isinstance(value, list) else value, offline)
-        for key, value in values.items()
+        ExpectedTrait(key, tuple(value) if isinstance(value, list) else value, offline) for key, value in values.items()
     )
 
 
