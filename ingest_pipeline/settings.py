@@ -1,0 +1,100 @@
+"""Settings: environment variables named ``INGEST_…``, read once by ``Settings()``. All have working defaults."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from ingest_pipeline.errors import ConfigurationError
+from ingest_pipeline.sources.base import ReadOptions
+
+
+class PartitionBy(StrEnum):
+    PROFILE = "profile"
+    BUCKET = "bucket"
+
+
+class Settings(BaseSettings):
+    """One instance per process, made by ``load_settings`` at an entry point and passed along."""
+
+    model_config = SettingsConfigDict(env_prefix="INGEST_", frozen=True, env_ignore_empty=True)
+
+    home: Path = Path(".ingest")
+    database_url: str = ""
+    inbox: str = ""
+    model: str = "offline"
+    api_base: str | None = None
+    llm_api_key: SecretStr | None = None
+    fallback_models: Annotated[tuple[str, ...], NoDecode] = ()
+    rpm: int = Field(500, gt=0)
+    tpm: int = Field(200_000, gt=0)
+    max_concurrency: int = Field(16, gt=0, le=1024)
+    budget_usd: float | None = Field(None, gt=0)
+    pack_tokens: int = Field(3_000, gt=0)
+    traits: Path | None = None
+    internal_domains: Annotated[frozenset[str], NoDecode] = frozenset()
+    timezone: str = "UTC"
+    phone_region: str = ""
+    api_key: SecretStr | None = None
+    partition_by: PartitionBy = PartitionBy.PROFILE
+
+    @field_validator("internal_domains", "fallback_models", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("internal_domains")
+    @classmethod
+    def _lower(cls, value: frozenset[str]) -> frozenset[str]:
+        return frozenset(domain.lower().removeprefix("@") for domain in value)
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"{value!r} is no IANA time zone; write one like Europe/Berlin") from error
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive(cls, values: dict[str, object]) -> dict[str, object]:
+        home = Path(str(values.get("home") or ".ingest")).expanduser().resolve()
+        values["home"] = home
+        values["database_url"] = values.get("database_url") or f"sqlite:///{home / 'profiles.db'}"
+        values["inbox"] = values.get("inbox") or str(home / "inbox")
+        return values
+
+    @property
+    def dagster_home(self) -> Path:
+        return self.home / "dagster"
+
+    @property
+    def limits_url(self) -> str:
+        """Where the limiter's state lives: a file of its own on one machine, else the shared PostgreSQL."""
+        if self.database_url.startswith("sqlite"):
+            return f"sqlite:///{self.home / 'limits.db'}"
+        return self.database_url
+
+    def read_options(self) -> ReadOptions:
+        return ReadOptions(
+            internal_domains=self.internal_domains, phone_region=self.phone_region.upper(), timezone=self.timezone
+        )
+
+
+def load_settings(**overrides: object) -> Settings:
+    """The settings from the environment. Raises ConfigurationError naming each wrong variable."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        problems = "; ".join(
+            f"INGEST_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg'].removeprefix('Value error, ')}"
+            for item in error.errors(include_url=False, include_input=False)
+        )
+        raise ConfigurationError(f"wrong setting: {problems}") from None

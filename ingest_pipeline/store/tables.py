@@ -1,0 +1,267 @@
+"""The store's tables. Rows are keyed by ids derived from their content, so that every write is an idempotent upsert.
+
+files ─┬─ rejections
+       └─ documents ─┬─ extractions
+                     └─ observations ── evidence ──▶ traits | memories ──▶ profiles
+persons ── person_identifiers ── identifiers ──▶ profiles
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ingest_pipeline.documents import Json
+from ingest_pipeline.store.base import Base, Id, JsonType
+
+_PENDING = "state <> 'done' AND superseded_at IS NULL AND profile_id IS NOT NULL"
+_UNFOLDED = "changes <> folded"
+
+
+class Profile(Base):
+    """One person. ``changes`` counts what happened to its observations, ``folded`` is the count last folded."""
+
+    __tablename__ = "profiles"
+    __table_args__ = (
+        Index("ix_profiles_unfolded", "id", sqlite_where=text(_UNFOLDED), postgresql_where=text(_UNFOLDED)),
+    )
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    partition_key: Mapped[str] = mapped_column(String(32), unique=True)
+    external_id: Mapped[str | None] = mapped_column(unique=True)
+    display_name: Mapped[str | None]
+    summary: Mapped[str | None] = mapped_column(Text)
+    summary_version: Mapped[int] = mapped_column(default=0)
+    summary_updated_at: Mapped[datetime | None]
+    merged_into: Mapped[str | None] = mapped_column(Id, ForeignKey("profiles.id"), index=True)
+    changes: Mapped[int] = mapped_column(default=0)
+    folded: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class IdentifierRow(Base):
+    """(kind, value) → profile. No profile: nobody claims it, or two people of one system do (``ambiguous``)."""
+
+    __tablename__ = "identifiers"
+    __table_args__ = (UniqueConstraint("kind", "value"),)
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    kind: Mapped[str]
+    value: Mapped[str]
+    profile_id: Mapped[str | None] = mapped_column(Id, ForeignKey("profiles.id"), index=True)
+    ambiguous: Mapped[bool] = mapped_column(default=False)
+
+
+class PersonRow(Base):
+    """A person as one source describes them: the input of identity resolution."""
+
+    __tablename__ = "persons"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    identifier_id: Mapped[str] = mapped_column(Id, ForeignKey("identifiers.id"), index=True)
+    namespace: Mapped[str]
+    name: Mapped[str | None]
+    described_at: Mapped[datetime | None]
+
+
+class PersonIdentifier(Base):
+    """A key of a person. ``same_as`` marks a native id that the source says is this same person."""
+
+    __tablename__ = "person_identifiers"
+
+    person_id: Mapped[str] = mapped_column(Id, ForeignKey("persons.id"), primary_key=True)
+    identifier_id: Mapped[str] = mapped_column(Id, ForeignKey("identifiers.id"), primary_key=True, index=True)
+    same_as: Mapped[bool] = mapped_column(default=False)
+
+
+class FileRow(Base):
+    """A file of the inbox as last read. ``counts``: units by kind, documents, rejected, skipped by reason."""
+
+    __tablename__ = "files"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    source: Mapped[str] = mapped_column(String(16))
+    format: Mapped[str | None] = mapped_column(String(32))
+    size: Mapped[int]
+    mtime: Mapped[float]
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    read_with: Mapped[str] = mapped_column(String(64))
+    counts: Mapped[dict[str, Any]]
+    read_at: Mapped[datetime]
+    run_id: Mapped[str | None] = mapped_column(String(64))
+
+
+class Rejection(Base):
+    """A unit that could not be read, with where and why, and none of its text."""
+
+    __tablename__ = "rejections"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    file_id: Mapped[str] = mapped_column(Id, ForeignKey("files.id"), index=True)
+    position: Mapped[str]
+    reason: Mapped[str]
+    created_at: Mapped[datetime]
+    run_id: Mapped[str | None] = mapped_column(String(64))
+
+
+class DocumentRow(Base):
+    """A unit of raw text about one profile. Never edited: changed text is a new row, the old one superseded.
+
+    ``record_key`` is what the versions of one record about one person share. ``state`` is ``pending``, ``done`` or
+    ``failed`` and ``fingerprint`` the extractor that said so: the newest row of ``extractions``, kept here so that
+    finding the pending documents costs no more than there are.
+    """
+
+    __tablename__ = "documents"
+    __table_args__ = (
+        Index(
+            "ix_documents_pending", "profile_id", "source", sqlite_where=text(_PENDING), postgresql_where=text(_PENDING)
+        ),
+        Index("ix_documents_profile", "profile_id", "source"),
+    )
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    record_key: Mapped[str] = mapped_column(Id, index=True)
+    identifier_id: Mapped[str | None] = mapped_column(Id, ForeignKey("identifiers.id"), index=True)
+    profile_id: Mapped[str | None] = mapped_column(Id, ForeignKey("profiles.id"))
+    source: Mapped[str] = mapped_column(String(16))
+    origin: Mapped[str]
+    kind: Mapped[str] = mapped_column(String(32))
+    native_id: Mapped[str]
+    text: Mapped[str] = mapped_column(Text)
+    segments: Mapped[list[Any]]
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata")
+    occurred_at: Mapped[datetime | None]
+    modified_at: Mapped[datetime | None]
+    content_hash: Mapped[str] = mapped_column(String(64))
+    file_id: Mapped[str | None] = mapped_column(Id, ForeignKey("files.id"), index=True)
+    position: Mapped[str | None]
+    superseded_at: Mapped[datetime | None]
+    state: Mapped[str] = mapped_column(String(16), default="pending")
+    fingerprint: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+    run_id: Mapped[str | None] = mapped_column(String(64))
+
+
+class ExtractionRow(Base):
+    """The outcome of one (document, extractor fingerprint): ``ok``, ``empty`` or ``failed`` with the reason."""
+
+    __tablename__ = "extractions"
+
+    document_id: Mapped[str] = mapped_column(Id, ForeignKey("documents.id"), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64), primary_key=True)
+    model: Mapped[str]
+    status: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str | None]
+    n_observations: Mapped[int]
+    dropped: Mapped[dict[str, Any]]
+    calls: Mapped[int]
+    input_tokens: Mapped[int]
+    output_tokens: Mapped[int]
+    cost_usd: Mapped[float]
+    attempts: Mapped[int]
+    extracted_at: Mapped[datetime]
+    run_id: Mapped[str | None] = mapped_column(String(64))
+
+
+class ObservationRow(Base):
+    """One claim found in one document: ``quote`` is ``documents.text[start_char:end_char]``. Never edited.
+
+    ``rejected`` is the fold's remark why the claim never reaches a profile (a value that the trait schema refuses).
+    """
+
+    __tablename__ = "observations"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    document_id: Mapped[str] = mapped_column(Id, ForeignKey("documents.id"), index=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    position: Mapped[int]
+    kind: Mapped[str] = mapped_column(String(8))
+    key: Mapped[str]
+    value: Mapped[Json] = mapped_column(JsonType)
+    confidence: Mapped[float]
+    importance: Mapped[float | None]
+    quote: Mapped[str] = mapped_column(Text)
+    start_char: Mapped[int]
+    end_char: Mapped[int]
+    role: Mapped[str] = mapped_column(String(16))
+    native_id: Mapped[str | None]
+    said_at: Mapped[datetime | None]
+    effective_at: Mapped[datetime | None]
+    stated: Mapped[str | None]
+    retracted: Mapped[bool]
+    rejected: Mapped[str | None] = mapped_column(String(64))
+
+
+class TraitRow(Base):
+    """A typed attribute of a profile, as folded. ``value`` of an array trait is a list."""
+
+    __tablename__ = "traits"
+    __table_args__ = (UniqueConstraint("profile_id", "key"),)
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    profile_id: Mapped[str] = mapped_column(Id, ForeignKey("profiles.id"))
+    key: Mapped[str]
+    value: Mapped[Json] = mapped_column(JsonType)
+    value_type: Mapped[str] = mapped_column(String(16))
+    category: Mapped[str | None]
+    confidence: Mapped[float]
+    source: Mapped[str] = mapped_column(String(16))
+    valid_from: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class TraitHistory(Base):
+    """A value that held before: from ``valid_from`` until ``valid_to``, when ``ended_by`` replaced or retracted it."""
+
+    __tablename__ = "trait_history"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    profile_id: Mapped[str] = mapped_column(Id, ForeignKey("profiles.id"), index=True)
+    key: Mapped[str]
+    value: Mapped[Json] = mapped_column(JsonType)
+    confidence: Mapped[float]
+    valid_from: Mapped[datetime | None]
+    valid_to: Mapped[datetime | None]
+    observation_id: Mapped[str] = mapped_column(Id)
+    ended_by: Mapped[str] = mapped_column(Id)
+
+
+class Memory(Base):
+    """One sentence worth remembering about a profile, as folded. ``occurred_at`` is when it was last said."""
+
+    __tablename__ = "memories"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    profile_id: Mapped[str] = mapped_column(Id, ForeignKey("profiles.id"), index=True)
+    type: Mapped[str] = mapped_column(String(16))
+    content: Mapped[str] = mapped_column(Text)
+    importance: Mapped[float]
+    confidence: Mapped[float]
+    occurred_at: Mapped[datetime | None]
+    last_accessed_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class Evidence(Base):
+    """Trait or memory ↔ observation ↔ document: the lineage. ``value`` is the element of an array trait."""
+
+    __tablename__ = "evidence"
+    __table_args__ = (CheckConstraint("(trait_id IS NULL) <> (memory_id IS NULL)", name="ck_evidence_one_fact"),)
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    profile_id: Mapped[str] = mapped_column(Id, ForeignKey("profiles.id"), index=True)
+    trait_id: Mapped[str | None] = mapped_column(Id, ForeignKey("traits.id"), index=True)
+    memory_id: Mapped[str | None] = mapped_column(Id, ForeignKey("memories.id"), index=True)
+    observation_id: Mapped[str] = mapped_column(Id, ForeignKey("observations.id"), index=True)
+    document_id: Mapped[str] = mapped_column(Id, ForeignKey("documents.id"), index=True)
+    quote: Mapped[str] = mapped_column(Text)
+    start_char: Mapped[int]
+    end_char: Mapped[int]
+    value: Mapped[Json | None] = mapped_column(JsonType)
+    occurred_at: Mapped[datetime | None]
