@@ -177,10 +177,9 @@ def test_sentences_that_look_ahead(sentence: str, expected: bool) -> None:
     assert dates.looks_ahead(sentence) is expected
 
 
-_WORDS = st.sampled_from(
-    ("last", "next", "this", "in", "on", "since", "by", "end", "of", "the", "mid-", "two", "3", "31", "weeks", "years")
-    + ("ago", "month", "March", "may", "Monday", "2019", "Q3", "from", "now", "summer", "1", "0", "999", "as")
-)
+_LEADS = ("last", "next", "this", "in", "on", "since", "by", "end", "of", "the", "mid-", "as", "from", "now")
+_NAMES = ("two", "3", "31", "weeks", "years", "ago", "month", "March", "may", "Monday", "2019", "Q3", "summer", "999")
+_WORDS = st.sampled_from([*_LEADS, *_NAMES])
 
 
 @given(
