@@ -44,12 +44,13 @@ class Inventor:
         self._chats = Deck(chance, self._remarks["chat"])
         self._order = Deck(chance, [str(number) for number in range(len(self._topics))])
 
-    def people(self, count: int, skip: int = 0) -> Iterator[Person]:
+    def people(self, count: int, skip: int = 0, homes: tuple[str, ...] = ()) -> Iterator[Person]:
+        """``count`` people from number ``skip`` on, in these ``homes`` or else spread over all kinds."""
         for number in range(skip, skip + count):
-            yield self._person(number, Chance(f"{self._seed}:person:{number}"))
+            yield self._person(number, Chance(f"{self._seed}:person:{number}"), homes)
 
-    def _person(self, number: int, chance: Chance) -> Person:
-        bare = self._bare(number, chance)
+    def _person(self, number: int, chance: Chance, homes: tuple[str, ...]) -> Person:
+        bare = self._bare(number, chance, homes or _HOMES[number % len(_HOMES)])
         draft = self._draft(bare, chance)
         by = chance.pick(tuple(self._staff))
         start = (bare.since - chance.moment(0)).days + 3
@@ -63,7 +64,7 @@ class Inventor:
             never=tuple(draft.never),
         )
 
-    def _bare(self, number: int, chance: Chance) -> Person:
+    def _bare(self, number: int, chance: Chance, homes: tuple[str, ...]) -> Person:
         """The person without a word said. Names do not repeat within 42 × 42, companies within 42 × 21 people."""
         names, companies = self._cast["names"], self._cast["companies"]
         lap, step = divmod(number, len(names["first"]))
@@ -83,7 +84,7 @@ class Inventor:
             city=city["name"],
             country=city["country"],
             email=f"{user}@{_ascii(company)}.example",
-            homes=_HOMES[number % len(_HOMES)],
+            homes=homes,
             since=chance.moment(chance.below(120)),
             phone=_phone(city, number),
         )
@@ -93,7 +94,7 @@ class Inventor:
         if person.homes == ("mail",):
             draft.said["own"].append(
                 chance.pick(self._facts["introductions"]["own"]).format(
-                    company=person.company, title=person.title, city=person.city
+                    name=person.name, company=person.company, title=person.title, city=person.city
                 )
             )
         draft.traits = {

@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cache
 from importlib.resources import files
 
 from ingest_pipeline.demo.answers import ExpectedMemory, ExpectedTrait, Forbidden
@@ -105,8 +106,9 @@ class Person:
         return (self.email, *self.also)
 
 
+@cache
 def data(name: str) -> dict[str, Json]:
-    """A TOML file of the package's data folder."""
+    """A TOML file of the package's data folder. Shared: not to be changed."""
     return tomllib.loads(files("ingest_pipeline.demo").joinpath("data", name).read_text(encoding="utf-8"))
 
 

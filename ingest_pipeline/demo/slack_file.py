@@ -5,9 +5,8 @@ import io
 import json
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import BinaryIO
 
 from ingest_pipeline.demo.people import Chat, Person, staff, staff_email
 from ingest_pipeline.documents import Json
@@ -64,19 +63,16 @@ class Workspace:
         day = self.days[channel, f"{at:%Y-%m-%d}"]
         day.append({"type": "message", "ts": f"{int(at.timestamp())}.{(len(day) + 1) * 100 + 19:06d}", **message})
 
-    def channels(self) -> list[str]:
-        return sorted({channel for channel, _ in self.days})
-
-    def members(self) -> Iterable[tuple[str, str]]:
+    def members(self) -> Iterator[tuple[str, str]]:
         """(path, JSON text) of every member of the export."""
-        yield "users.json", _json(list(self.users.values()))
-        channels = [
-            {"id": f"C06{number:06d}", "name": name, "created": 1700000000, "is_archived": False, "members": []}
-            for number, name in enumerate(self.channels())
-        ]
-        yield "channels.json", _json(channels)
+        yield "users.json", to_json(list(self.users.values()))
+        yield channel_list(sorted({channel for channel, _ in self.days}))
+        yield from self.day_members()
+
+    def day_members(self) -> Iterator[tuple[str, str]]:
+        """(path, JSON text) of the day files."""
         for (channel, day), messages in sorted(self.days.items()):
-            yield f"{channel}/{day}.json", _json(sorted(messages, key=lambda each: str(each["ts"])))
+            yield f"{channel}/{day}.json", to_json(sorted(messages, key=lambda each: str(each["ts"])))
 
     def _add_user(self, key: str, user: str, name: str, email: str, zone: str) -> str:
         profile = {"real_name": name, "display_name": name.split()[0], "email": email, "team": TEAM}
@@ -87,27 +83,40 @@ class Workspace:
         return user
 
 
+def channel_list(names: Sequence[str]) -> tuple[str, str]:
+    """(path, JSON text) of the list of channels."""
+    channels = [
+        {"id": f"C06{number:06d}", "name": name, "created": 1700000000, "is_archived": False, "members": []}
+        for number, name in enumerate(names)
+    ]
+    return "channels.json", to_json(channels)
+
+
 def zip_bytes(members: Iterable[tuple[str, str]]) -> bytes:
-    """A zip of text members with a fixed date."""
+    """A zip of text members."""
     buffer = io.BytesIO()
-    write_zip(buffer, members)
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        add_members(archive, members)
     return buffer.getvalue()
 
 
-def write_zip(stream: BinaryIO, members: Iterable[tuple[str, str]]) -> None:
-    """Writes the members as they come. Stored, not deflated: compressed bytes depend on the zlib at hand."""
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-        for name, text in members:
-            info = zipfile.ZipInfo(name, _ZIP_DATE)
-            info.create_system = 3
-            info.external_attr = 0o644 << 16
-            archive.writestr(info, text.encode("utf-8"))
+def add_members(archive: zipfile.ZipFile, members: Iterable[tuple[str, str]]) -> None:
+    for name, text in members:
+        archive.writestr(member_info(name), text.encode("utf-8"))
+
+
+def member_info(name: str) -> zipfile.ZipInfo:
+    """A member with a fixed date. Stored, not deflated: compressed bytes depend on the zlib at hand."""
+    info = zipfile.ZipInfo(name, _ZIP_DATE)
+    info.create_system = 3
+    info.external_attr = 0o644 << 16
+    return info
+
+
+def to_json(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=1)
 
 
 def _block(text: str) -> dict[str, Json]:
     element = {"type": "rich_text_section", "elements": [{"type": "text", "text": text}]}
     return {"type": "rich_text", "block_id": "b1", "elements": [element]}
-
-
-def _json(value: Json) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=1)
