@@ -123,7 +123,7 @@ def test_the_portal_is_in_every_id_when_the_tables_agree_on_it() -> None:
     found = one({"contact.csv": contact, "engagement.csv": "id,portal_id,type\n1,4703379,NOTE\n"})
     assert (found.native_id, found.subjects[0].key.value) == ("4703379/contact/7", "4703379/7")
     assert found.subjects[0].namespace == "hubspot:4703379"
-    two = {
+    two: dict[str, str | bytes] = {
         "contact.csv": contact,
         "engagement.csv": "id,portal_id,type\n1,1,NOTE\n",
         "owner.csv": "owner_id,portal_id\n1,2\n",

@@ -66,8 +66,10 @@ def read(files: dict[str, bytes], options: ReadOptions = OPTIONS) -> list[Item]:
     return items
 
 
-def record(name: str, *rows: dict[str, str], options: ReadOptions = OPTIONS, **others: bytes) -> Record:
-    (found,) = [item for item in read({name: table(*rows), **others}, options) if isinstance(item, Record)]
+def record(
+    name: str, *rows: dict[str, str], options: ReadOptions = OPTIONS, others: dict[str, bytes] | None = None
+) -> Record:
+    (found,) = [item for item in read({name: table(*rows), **(others or {})}, options) if isinstance(item, Record)]
     return found
 
 
@@ -172,7 +174,7 @@ def test_a_contact_is_a_person_with_its_filled_columns_as_lines() -> None:
             "Newsletter__c": "true", "Beta__c": "false", "EmailBouncedReason": "bad",
             "Description": "Met in Faro.\r\nLikes maps.",
         },
-        **{"Account.csv": table({"Id": ACCOUNT, "Name": "ACME, Inc", "Industry": "Maps"})},
+        others={"Account.csv": table({"Id": ACCOUNT, "Name": "ACME, Inc", "Industry": "Maps"})},
     )  # fmt: skip
     assert found.text == (
         "Name: Anna Lee\nTitle: CTO\nCompany: ACME, Inc\nIndustry: Maps\nCity: Porto\nDo not call: yes\n"
@@ -238,7 +240,7 @@ def test_a_lead_whose_company_is_an_accounts_id_names_the_account_or_nothing() -
     row = {"Id": LEAD, "Name": "Anna", "Company": ACCOUNT}
     assert record("Lead.csv", row).text == "Name: Anna"
     accounts = table({"Id": ACCOUNT, "Name": "ACME"})
-    assert record("Lead.csv", row, **{"Account.csv": accounts}).text == "Name: Anna\nCompany: ACME"
+    assert record("Lead.csv", row, others={"Account.csv": accounts}).text == "Name: Anna\nCompany: ACME"
 
 
 @pytest.mark.parametrize(
@@ -415,6 +417,24 @@ def test_a_bad_archive_is_rejected_and_the_others_are_read() -> None:
     items = read({"bad.zip": zipped({"../Contact.csv": b"x"}), "Contact.csv": table({"Id": ANNA, "Name": "A"})})
     assert [item.position for item in items if isinstance(item, Rejected)] == ["archive"]
     assert sum(isinstance(item, Record) for item in items) == 1
+
+
+def test_a_broken_row_of_a_lookup_table_is_rejected_too() -> None:
+    accounts = table({"Id": ACCOUNT, "Name": "ACME"}) + b"cut,off\n"
+    items = read({"Account.csv": accounts, "Contact.csv": table({"Id": ANNA, "AccountId": ACCOUNT, "Name": "A"})})
+    assert [(i.file, i.position) for i in items if isinstance(i, Rejected)] == [("crm/Account.csv", "row 2 (line 3)")]
+    assert [item.text for item in items if isinstance(item, Record)] == ["Name: A\nCompany: ACME"]
+
+
+def test_an_archive_damaged_inside_gives_what_was_read_before() -> None:
+    rows = [{"Id": full(f"003Ec00000{n:05}"), "Name": f"P{n * 7919}"} for n in range(9_000)]
+    data = bytearray(zipped({"Contact.csv": table(*rows)}))
+    data[len(data) * 2 // 3] ^= 0xFF
+    items = read({"x.zip": bytes(data)})
+    assert sum(isinstance(item, Record) for item in items) > 1_000
+    broken = [item for item in items if isinstance(item, Rejected)]
+    assert "damaged" in broken[-1].reason
+    assert broken[-1].position.startswith("Contact.csv after row ")
 
 
 def test_an_unreadable_table_is_rejected_and_the_others_are_read() -> None:

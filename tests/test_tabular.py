@@ -64,6 +64,26 @@ def test_a_table_in_cp1252_says_so() -> None:
     assert cells(data) == [["1", "Zoë “quoted”"]]
 
 
+@pytest.mark.parametrize(
+    ("charset", "text"),
+    [("big5", "王小明"), ("cp932", "山田太郎"), ("gb18030", "王小明"), ("cp949", "김민수"), ("cp1251", "Анна Иванова")],
+)
+def test_another_scripts_charset_is_recognised(charset: str, text: str) -> None:
+    data = ("Id,Name\n" + f"1,{text}\n" * 20).encode(charset)
+    assert cells(data)[0] == ["1", text]
+
+
+@pytest.mark.parametrize("text", ["José", "Très intéressé", "Müller & Söhne", "“quoted”", "Crème brûlée spéciale"])
+def test_single_accented_letters_are_cp1252(text: str) -> None:
+    data = ("Id,Name\n" + "1,plain\n" * 50 + f"2,{text}\n").encode("cp1252")
+    assert cells(data)[-1] == ["2", text]
+
+
+def test_a_stray_byte_at_the_start_of_a_utf8_table_leaves_the_rest_alone() -> None:
+    data = b"Id,Name\n1,Jos\xe9\n" + "2,Zoë 李 Łódź\n".encode() * 3
+    assert cells(data) == [["1", "José"], *[["2", "Zoë 李 Łódź"]] * 3]
+
+
 def test_a_stray_byte_late_in_a_utf8_table_is_mended_and_noted_on_its_row_only() -> None:
     data = b"Id,Name\n" + b"1,Zo\xc3\xab\n" * HEAD_BYTES + b"2,Zo\xeb \xe2\x82\xac\n3,x\n"
     rows = [row for row in read(data) if isinstance(row, Row)]

@@ -160,7 +160,8 @@ def headers(file: SourceFile, head: bytes) -> Iterator[tuple[str, tuple[str, ...
     A zip that cannot be read gives the names in its first bytes, without columns. Never raises for bad content.
     """
     if not head.startswith(ZIP_MAGIC):
-        yield TableFile(file.name, None, file.opener).name, header_of(head) or ()
+        if columns := header_of(head):
+            yield TableFile(file.name, None, file.opener).name, columns
         return
     try:
         with open_zip(file, ReadOptions()) as archive:

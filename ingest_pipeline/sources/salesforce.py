@@ -84,8 +84,13 @@ def _records(tables: Tables, found: _Found, options: ReadOptions, accounts: Look
 
 
 def _count(tables: Tables, found: _Found, options: ReadOptions) -> Iterator[Item]:
-    """One Skipped for a table that is not turned into records."""
-    units = sum(not isinstance(each, Rejected) for each in tables.rows(found.table, options))
+    """One Skipped for a table that is not turned into records; its broken rows are told all the same."""
+    units = 0
+    for each in tables.rows(found.table, options):
+        if isinstance(each, Rejected):
+            yield each
+        else:
+            units += 1
     reason = "lookup_table" if found.object in LOOKUP_TABLES else f"table_not_used: {found.table.name}"
     if units:
         yield Skipped(found.table.file, reason, units)

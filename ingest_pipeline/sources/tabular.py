@@ -32,6 +32,15 @@ _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
 )
 _DELIMITERS = ",;\t|"
+_OTHER_SCRIPTS = frozenset(
+    {
+        "big5", "big5hkscs", "cp932", "cp936", "cp949", "cp950", "euc_jis_2004", "euc_jp", "euc_kr", "gb18030",
+        "gb2312", "gbk", "johab", "shift_jis", "cp1251", "cp1253", "cp1255", "cp1256", "cp855", "cp866", "iso8859_5",
+        "iso8859_6", "iso8859_7", "iso8859_8", "koi8_r", "koi8_u", "mac_cyrillic", "mac_greek", "tis_620",
+    }
+)  # fmt: skip
+_BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
+_WIDE = re.compile("[\x80-\ud7ff\ue000-\U0010ffff]")
 _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 
 
@@ -74,8 +83,8 @@ class Encoding:
 
     @property
     def errors(self) -> str:
-        # Escaped bytes are found and mended per line; UTF-16 and UTF-32 have no bytes to escape.
-        return "replace" if self.name.startswith(("utf-16", "utf-32")) else "surrogateescape"
+        # Escaped bytes are found and mended per line, as cp1252.
+        return "surrogateescape" if self.is_utf8 or self.name == "cp1252" else "replace"
 
     @property
     def is_utf8(self) -> bool:
@@ -219,8 +228,9 @@ def open_table(opener: Opener, options: ReadOptions) -> Iterator[Table]:
 
 
 def encoding_of(head: bytes) -> Encoding:
-    """Byte order mark, else UTF-16 by its NULs, else strict UTF-8, else cp1252, else the likeliest charset.
+    """Byte order mark, else UTF-16 by its NULs, else UTF-8, else the likeliest charset of before it.
 
+    A few damaged bytes do not make a UTF-8 table another charset's: they are mended where they stand.
     Raises UnreadableFile for UTF-32 without a mark, or with one that does not fit the bytes.
     """
     for mark, name in _MARKS:
@@ -233,11 +243,7 @@ def encoding_of(head: bytes) -> Encoding:
         return Encoding("utf-16-le")
     if sample[::2].count(0) * 2 > len(sample[::2]):
         return Encoding("utf-16-be")
-    for name in ("utf-8", "cp1252"):
-        if _decodes(head, name):
-            return Encoding(name)
-    best = from_bytes(head).best()
-    return Encoding(best.encoding if best else "cp1252")
+    return Encoding("utf-8" if _decodes(head, "utf-8") or _mostly_utf8(head) else _legacy_charset(head))
 
 
 def header_of(head: bytes) -> tuple[str, ...] | None:
@@ -287,6 +293,27 @@ def _decodes(head: bytes, name: str) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _mostly_utf8(head: bytes) -> bool:
+    text = head.decode("utf-8", "surrogateescape")
+    damaged = len(_ESCAPED_BYTE.findall(text))
+    return len(_WIDE.findall(text)) > 4 * damaged
+
+
+def _legacy_charset(head: bytes) -> str:
+    """cp1252, unless the bytes are clearly another script's.
+
+    Detection is reliable for scripts whose letters stand side by side outside ASCII and guesses wildly for single
+    accented letters (cp1252 names came out as Hungarian and Indonesian), so only the former is asked of it.
+    """
+    beyond_ascii = sum(map(len, _BEYOND_ASCII.findall(head)))
+    in_runs = sum(len(run) for run in _BEYOND_ASCII.findall(head) if len(run) > 1)
+    if in_runs * 2 > beyond_ascii:
+        best = from_bytes(head).best()
+        if best is not None and best.encoding in _OTHER_SCRIPTS:
+            return best.encoding
+    return "cp1252"
 
 
 def _sniff_delimiter(text: str) -> str:
