@@ -16,6 +16,10 @@ _HOMES = (
     ("salesforce",), ("salesforce", "slack"), ("hubspot",), ("hubspot", "slack"), ("lead",),
     ("salesforce",), ("hubspot",), ("mail",),
 )  # fmt: skip
+_CHATS = 5
+_OFFICE_HOUR = 14
+"""Days between the days on which people come to the help channel, so that several meet there."""
+
 _BOXES = ("mbox", "mbox", "mbox", "maildir", "maildir", "eml")
 
 
@@ -41,6 +45,8 @@ class Inventor:
         self._staff = staff()
         chance = Chance(f"{seed}:decks")
         self._notes = Deck(chance, self._remarks["note"])
+        self._reactions = Deck(chance, self._remarks["reaction"])
+        self._memories = {channel: Deck(chance, ways) for channel, ways in self._facts["memories"].items()}
         self._chats = Deck(chance, self._remarks["chat"])
         self._order = Deck(chance, [str(number) for number in range(len(self._topics))])
 
@@ -103,6 +109,8 @@ class Inventor:
             "job_title": person.title,
             "location": person.city,
         }
+        # A staff mail that some of them quote speaks of Lisbon.
+        draft.never.append(Forbidden("location", "Lisbon"))
         for key in chance.some(_SINGLE, 2):
             self._say(draft, chance, key, chance.pick(tuple(self._facts[key])), person)
         for key in chance.some(("interests", "current_goals", "timezone"), 2):
@@ -127,7 +135,7 @@ class Inventor:
         draft.traits[key] = value if key == "timezone" else (value,)
 
     def _remember(self, draft: _Draft, chance: Chance, channel: str) -> None:
-        kind, sentence, words = chance.pick(self._facts["memories"][channel])
+        kind, sentence, words = self._memories[channel].deal()
         draft.said[channel].append(sentence.format_map(chance.slots()))
         draft.memories.append(ExpectedMemory(kind, words))
 
@@ -162,7 +170,7 @@ class Inventor:
         topic = self._topics[int(self._order.deal())]
         subject = chance.pick(topic["subject"]).format_map(slots)
         if answers:
-            words = [chance.pick(self._remarks["reaction"]).format_map(slots)]
+            words = [self._reactions.deal().format_map(slots)]
         else:
             words = [
                 chance.pick(topic["opener"]),
@@ -187,7 +195,7 @@ class Inventor:
         if "slack" not in person.homes:
             return
         said = draft.said["chat"]
-        for number in range(max(3, len(said))):
+        for number in range(max(_CHATS, len(said))):
             slots = chance.slots()
             question, answer = self._chats.deal()
             lines = [("me", question.format_map(slots)), (by, answer.format_map(slots))]
@@ -195,8 +203,8 @@ class Inventor:
                 lines.append(("me", said[number]))
             elif chance.maybe(0.7):
                 lines.append(("me", chance.pick(self._remarks["followup"])))
-            day = start + number * (DAYS - start) // 3 + chance.below(150)
-            yield Chat(chance.moment(min(day, DAYS)), tuple(lines))
+            day = start + number * (DAYS - start) // _CHATS + chance.below(90)
+            yield Chat(chance.moment(day - day % _OFFICE_HOUR), tuple(lines))
 
     def _entries(self, person: Person, draft: _Draft, chance: Chance, by: str, start: int) -> Iterator[Entry]:
         if person.homes[0] not in _ENTRY_KINDS:

@@ -11,7 +11,7 @@ from ingest_pipeline.demo.slack_file import BOT, Workspace
 
 JOIN_DAY = datetime(2024, 1, 8, 7, 0, tzinfo=UTC)
 BROKEN_DAYS = {
-    "customer-help/2025-03-31.json": '[\n {"type": "message", "user": "U04STAF00", "ts": "1743411600.000119", "te',
+    "general/2025-04-02.json": '[\n {"type": "message", "user": "U04STAF00", "ts": "1743411600.000119", "te',
 }
 """Members of the export that cannot be read."""
 
