@@ -69,7 +69,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the callers of one model share. Times without ``_at`` note are seconds of the database's clock.
+    """What the callers of one model share. Real times are seconds of the database's clock.
 
     virtual, at: the virtual clock read ``virtual`` at time ``at``.
     requests_at, tokens_at, last_start: virtual times: the next request fits, the next token fits, the last slot given.
@@ -103,7 +103,7 @@ def advance(state: State, now: float) -> State:
     """The same state with its clock read at ``now``. A clock that was set back stands still, then goes on."""
     blocked = min(state.blocked_until, now + MAX_BLOCK_S)
     if state.is_open:
-        return replace(state, at=now, blocked_until=blocked)
+        return replace(state, at=now, blocked_until=blocked, probe_at=min(state.probe_at, now + MAX_BLOCK_S))
     start = max(state.at, blocked)
     elapsed = max(0.0, now - start) if now >= state.at else 0.0
     return replace(state, virtual=state.virtual + elapsed * state.scale, at=now, blocked_until=blocked)
@@ -119,6 +119,8 @@ def book(state: State, rates: Rates, tokens: int, now: float) -> tuple[State, fl
     """Take the next slot. Returns the new state and the virtual time at which the slot is due."""
     state = advance(state, now)
     per_request, per_token = rates.requests_per_second, rates.tokens_per_second
+    if per_request is None and per_token is None:
+        return state, state.virtual
     start = max(state.virtual, state.last_start)
     if per_request is not None:
         start = max(start, state.requests_at - rates.request_tolerance_s)
@@ -136,8 +138,7 @@ def succeeded(state: State, rates: Rates, extra_tokens: int, now: float) -> Stat
     state = advance(state, now)
     if rates.tokens_per_second is not None and extra_tokens:
         state = replace(state, tokens_at=state.tokens_at + extra_tokens / rates.tokens_per_second)
-    if state.failures or state.is_open:
-        state = replace(state, failures=0, openings=0, opened_at=0.0, probe_at=0.0)
+    state = replace(state, failures=0, openings=0, opened_at=0.0, probe_at=0.0, stop_code="", stopped_at=0.0)
     if state.scale < 1.0:
         step = RECOVERY if state.scale < 0.95 * state.refused_scale else PROBING
         state = replace(state, scale=min(1.0, state.scale + step))
@@ -162,9 +163,7 @@ def failed(state: State, now: float, probing: bool) -> State:
     """After a server error. Several in a row, or a failed probe, open the circuit for 1, 2, 4 … 30 seconds."""
     state = advance(state, now)
     state = replace(state, failures=state.failures + 1)
-    if state.is_open and not probing:
-        return state
-    if state.failures < OPEN_AFTER and not probing:
+    if not probing and (state.is_open or state.failures < OPEN_AFTER):
         return state
     pause = min(OPEN_MAX_S, OPEN_BASE_S * 2**state.openings)
     opened_at = state.opened_at or now
@@ -174,6 +173,11 @@ def failed(state: State, now: float, probing: bool) -> State:
 def probe(state: State, now: float, lease_s: float) -> tuple[State, bool]:
     """Try to be the one that probes an open circuit. A probe that never reports is followed by another."""
     state = advance(state, now)
-    if not state.is_open or min(state.probe_at, now + max(OPEN_MAX_S, lease_s)) > now:
+    if not state.is_open or state.probe_at > now:
         return state, False
     return replace(state, probe_at=now + lease_s), True
+
+
+def stopped(state: State, code: str, now: float) -> State:
+    """After an answer that no further call would change (wrong key, unknown model, spent quota)."""
+    return replace(advance(state, now), stop_code=code, stopped_at=now)

@@ -1,0 +1,126 @@
+"""What ends a request, and what ends a run.
+
+    IngestError
+    ├── ConfigurationError
+    │   └── LlmStopped              no further call makes sense; ``code`` says why
+    │       ├── CredentialsRejected     the provider refuses the key
+    │       ├── ModelNotFound           the provider, or litellm, does not know the model
+    │       ├── QuotaExhausted          the account has no credit left
+    │       ├── BudgetExhausted         the spent budget leaves no room for the next call
+    │       ├── PricesMissing           a budget is set and a model's price is unknown
+    │       └── ProviderUnavailable     server errors for longer than the client waits
+    ├── CallFailed                  one request has no usable answer; ``reason`` is stored with its documents
+    │   └── RateWaitTooLong             its slot is further away than the caller may wait
+    └── ClientClosed                the client was closed while the request waited
+
+Messages hold no text of a request or an answer, and no key.
+"""
+
+from ingest_pipeline.errors import ConfigurationError, IngestError
+
+
+class LlmStopped(ConfigurationError):
+    """No further call makes sense until someone acts. ``model`` is the model that was asked."""
+
+    code = "stopped"
+
+    def __init__(self, model: str, message: str) -> None:
+        super().__init__(message)
+        self.model = model
+
+
+class CredentialsRejected(LlmStopped):
+    """HTTP 401 or 403."""
+
+    code = "auth"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model, f"the provider of {model} rejects the key; set INGEST_LLM_API_KEY to a valid one")
+
+
+class ModelNotFound(LlmStopped):
+    """HTTP 404, or a model name that litellm cannot assign to a provider."""
+
+    code = "not_found"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            model,
+            f"model {model} is unknown; set INGEST_MODEL to a litellm name such as openai/gpt-4o-mini, and check "
+            "INGEST_API_BASE",
+        )
+
+
+class QuotaExhausted(LlmStopped):
+    """A 429 that says the account is out of credit."""
+
+    code = "quota"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model, f"the account for {model} has no credit left; top it up, then run again")
+
+
+class BudgetExhausted(LlmStopped):
+    """``spent_usd`` + what the next call may cost is more than ``budget_usd``."""
+
+    code = "budget"
+
+    def __init__(self, model: str, spent_usd: float, budget_usd: float, needed_usd: float) -> None:
+        super().__init__(
+            model,
+            f"{spent_usd:.4f} of the budget of {budget_usd:.4f} US dollars are spent and the next call may cost "
+            f"{needed_usd:.4f}; raise INGEST_BUDGET_USD to go on",
+        )
+        self.spent_usd, self.budget_usd, self.needed_usd = spent_usd, budget_usd, needed_usd
+
+
+class PricesMissing(LlmStopped):
+    """A budget cannot be kept without prices."""
+
+    code = "prices"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            model,
+            f"a budget is set and the price of {model} is not known; configure its input and output price per "
+            "million tokens, or unset INGEST_BUDGET_USD",
+        )
+
+
+class ProviderUnavailable(LlmStopped):
+    """The circuit stayed open for ``seconds``, or every model of the chain is down."""
+
+    code = "unavailable"
+
+    def __init__(self, model: str, seconds: float) -> None:
+        super().__init__(
+            model, f"the provider of {model} has answered with errors for {seconds:.0f} s; run again later"
+        )
+        self.seconds = seconds
+
+
+STOP_ERRORS: dict[str, type[CredentialsRejected] | type[ModelNotFound] | type[QuotaExhausted]] = {
+    error.code: error for error in (CredentialsRejected, ModelNotFound, QuotaExhausted)
+}
+"""Those that the provider tells us; they raise the shared stop flag under their code."""
+
+
+class CallFailed(IngestError):
+    """One request failed. ``reason`` is a short stable code; ``smaller_may_work`` that a part of it may succeed."""
+
+    def __init__(self, reason: str, message: str, *, smaller_may_work: bool = False) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.smaller_may_work = smaller_may_work
+
+
+class RateWaitTooLong(CallFailed):
+    """``retry_after_s``: when the slot would have been due. Nothing was booked."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__("rate_limited", f"the rate limit leaves no slot for {retry_after_s:.1f} s")
+        self.retry_after_s = retry_after_s
+
+
+class ClientClosed(IngestError):
+    """The client was closed while this request waited."""

@@ -1,0 +1,326 @@
+"""The rate limiter that all threads, processes and machines share.
+
+    acquire ── lease (concurrency, first come first served) ── slot (rate) ── sleep ──▶ Permit ── release
+
+A caller joins the queue and books its slot in one short transaction, then sleeps exactly until the slot is due. While
+it sleeps it looks at the shared state at least once a second, because a refusal, an open circuit or a stop flag
+moves or ends its wait. The arithmetic is in ``gcra``.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+
+from sqlalchemy import bindparam, delete, func, insert, select, update
+
+from ingest_pipeline.llm import gcra
+from ingest_pipeline.llm.errors import STOP_ERRORS, RateWaitTooLong
+from ingest_pipeline.llm.gcra import Rates, State
+from ingest_pipeline.llm.limits import SERVER_CLOCK, LimitsDb, Transaction, Worker, reap
+from ingest_pipeline.llm.tables import leases_table as leases
+from ingest_pipeline.llm.tables import limits_table as limits
+
+STOP_S = 300.0
+"""How long a stop flag holds. A limiter made later ignores it at once: somebody acted, and its first call tells."""
+LOOK_S = 1.0
+"""Longest sleep without a look at the shared state."""
+TURN_S = 0.05
+"""How often the first of this process's waiters looks whether a lease of another process came free."""
+REAP_S = 1.0
+
+_FIELDS = tuple(field.name for field in fields(State))
+_NAMED = limits.c.name == bindparam("row")
+_STATE = select(*(limits.c[name] for name in _FIELDS)).where(_NAMED)
+_LOCKED = _STATE.with_for_update()
+_STATE_AND_TIME = _STATE.add_columns(SERVER_CLOCK)
+# The clock is read outside the locking subquery, so after the lock was granted.
+_LOCKED_AND_TIME = select(_LOCKED.subquery(), SERVER_CLOCK)
+_SAVE = update(limits).where(_NAMED).values({name: bindparam(f"new_{name}") for name in _FIELDS})
+_QUEUED = leases.c.name == bindparam("row")
+_JOIN = insert(leases).values(name=bindparam("row"), worker=bindparam("holder")).returning(leases.c.id)
+_AHEAD = select(func.count()).where(_QUEUED, leases.c.id < bindparam("ticket"))
+_LEAVE = delete(leases).where(leases.c.id == bindparam("ticket"))
+_HOLDERS = select(leases.c.id).where(_QUEUED).order_by(leases.c.id)
+
+
+class CircuitOpen(Exception):
+    """The provider has answered with errors for ``seconds`` and the caller would rather not wait."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"circuit open for {seconds:.0f} s")
+        self.seconds = seconds
+
+
+@dataclass(slots=True)
+class Ticket:
+    """A caller's place: in the queue for a lease (``start`` is None), then in front of a booked slot."""
+
+    tokens: int
+    lease: int | None = None
+    start: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Leave to send one call now. ``epoch`` dates it; ``probing`` makes it the one that tests an open circuit."""
+
+    tokens: int
+    lease: int | None
+    epoch: int
+    probing: bool
+    waited_s: float
+
+
+class _Turns:
+    """Wakes this process's waiters when their lease is due, so that they need not all ask the database."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: OrderedDict[int, threading.Event] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def wait(self, ticket: int) -> None:
+        """Sleep until called, or for a while; only the first in line looks often."""
+        with self._lock:
+            event = self._waiting.setdefault(ticket, threading.Event())
+            first = next(iter(self._waiting)) == ticket
+        event.wait(TURN_S if first else LOOK_S)
+        event.clear()
+
+    def leave(self, ticket: int) -> None:
+        with self._lock:
+            self._waiting.pop(ticket, None)
+            self._wake(list(self._waiting)[:1])
+
+    def call(self, granted: Sequence[int]) -> None:
+        with self._lock:
+            self._wake([ticket for ticket in granted if ticket in self._waiting])
+
+    def _wake(self, tickets: Sequence[int]) -> None:
+        for ticket in tickets:
+            self._waiting[ticket].set()
+
+
+class Limiter:
+    """Admits calls to one model.
+
+    ``name`` is shared by all who share the provider's limit; errors name ``model``. ``probe_lease_s``: how long a
+    probe of an open circuit may take before another is sent. ``pause`` sleeps; it may raise to end a wait.
+    """
+
+    def __init__(
+        self,
+        db: LimitsDb,
+        worker: Worker,
+        name: str,
+        rates: Rates,
+        *,
+        model: str = "",
+        probe_lease_s: float = 60.0,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._db, self._worker, self.name, self.rates = db, worker, name, rates
+        self.model = model or name
+        self._probe_lease_s = probe_lease_s
+        self._pause = pause
+        self._turns = _Turns()
+        self._reaped_at = 0.0
+        self._since: float | None = None
+        self._opening = threading.Lock()
+
+    def acquire(self, tokens: int, *, max_wait_s: float | None = None, max_open_s: float | None = None) -> Permit:
+        """Wait for leave to send one call of about ``tokens`` tokens.
+
+        Raises RateWaitTooLong (nothing is booked then) when it takes longer than ``max_wait_s``, CircuitOpen when the
+        circuit has been open for ``max_open_s``, and an LlmStopped when the stop flag is up.
+        """
+        began = time.monotonic()
+        ticket = Ticket(tokens)
+        try:
+            verdict = self.enter(ticket, max_wait_s, max_open_s)
+            while not isinstance(verdict, Permit):
+                waited = time.monotonic() - began
+                if max_wait_s is not None and waited + verdict > max_wait_s:
+                    raise RateWaitTooLong(verdict)
+                self._sleep(ticket, min(verdict, LOOK_S))
+                verdict = self.poll(ticket, max_wait_s and max_wait_s - waited, max_open_s)
+        except BaseException:
+            self._leave(ticket)
+            raise
+        return Permit(tokens, verdict.lease, verdict.epoch, verdict.probing, time.monotonic() - began)
+
+    def enter(self, ticket: Ticket, max_wait_s: float | None = None, max_open_s: float | None = None) -> Permit | float:
+        """Join the queue, and book a slot when it is this ticket's turn. Returns as ``poll``."""
+        self._open()
+        with self._db.write() as tx:
+            state, now = self._load(tx)
+            if self.rates.concurrency is not None:
+                ticket.lease = int(tx.run(_JOIN, row=self.name, holder=self._worker.id)[0][0])
+                if not self._granted(tx, ticket.lease):
+                    return TURN_S
+            return self._book(tx, ticket, state, now, max_wait_s, max_open_s)
+
+    def poll(self, ticket: Ticket, max_wait_s: float | None = None, max_open_s: float | None = None) -> Permit | float:
+        """A Permit when the ticket's slot is due, else the seconds after which to ask again."""
+        if ticket.start is None:
+            return self._poll_turn(ticket, max_wait_s, max_open_s)
+        with self._db.read() as tx:
+            state, now = self._load(tx, lock=False)
+        if not state.is_open:
+            return self._verdict(ticket, state, now)
+        with self._db.write() as tx:
+            state, now = self._load(tx)
+            return self._verdict_when_open(tx, ticket, state, now, max_open_s)
+
+    def succeeded(self, permit: Permit, used_tokens: int | None = None) -> None:
+        """End the call: it was answered, and took ``used_tokens``."""
+        extra = 0 if used_tokens is None else used_tokens - permit.tokens
+        self._end(permit.lease, lambda state, now: gcra.succeeded(state, self.rates, extra, now))
+
+    def refused(self, permit: Permit, retry_after_s: float) -> None:
+        """End the call: 429."""
+        self._end(permit.lease, lambda state, now: gcra.refused(state, permit.epoch, retry_after_s, now))
+
+    def failed(self, permit: Permit) -> None:
+        """End the call: the provider has trouble (5xx, no tx, no answer in time)."""
+        self._end(permit.lease, lambda state, now: gcra.failed(state, now, permit.probing))
+
+    def ended(self, permit: Permit) -> None:
+        """End the call with nothing to learn from it."""
+        self._end(permit.lease, lambda state, now: state)
+
+    def stopped(self, permit: Permit, code: str) -> None:
+        """End the call and raise the stop flag for everybody; ``code`` is a key of ``errors.STOP_ERRORS``."""
+        self._end(permit.lease, lambda state, now: gcra.stopped(state, code, now))
+
+    def state(self) -> State:
+        """The shared state as it is now."""
+        self._open()
+        with self._db.read() as tx:
+            state, now = self._load(tx, lock=False)
+        return gcra.advance(state, now)
+
+    def _book(
+        self,
+        tx: Transaction,
+        ticket: Ticket,
+        state: State,
+        now: float,
+        max_wait_s: float | None,
+        max_open_s: float | None,
+    ) -> Permit | float:
+        self._check_stop(state, now)
+        booked, start = gcra.book(state, self.rates, ticket.tokens, now)
+        wait = gcra.seconds_until(booked, start, now)
+        if max_wait_s is not None and wait > max_wait_s:
+            raise RateWaitTooLong(wait)
+        ticket.start = start
+        if booked.is_open:
+            return self._verdict_when_open(tx, ticket, booked, now, max_open_s)
+        self._save(tx, booked, gcra.advance(state, now))
+        return self._verdict(ticket, booked, now)
+
+    def _poll_turn(self, ticket: Ticket, max_wait_s: float | None, max_open_s: float | None) -> Permit | float:
+        assert ticket.lease is not None
+        with self._db.read() as tx:
+            if not self._granted(tx, ticket.lease):
+                state, now = self._load(tx, lock=False)
+                self._check_stop(state, now)
+                due = now - self._reaped_at >= REAP_S
+                granted = False
+            else:
+                due, granted = False, True
+        if due:
+            self._reaped_at = now
+            reap(self._db)
+        if not granted:
+            return TURN_S
+        self._turns.leave(ticket.lease)
+        with self._db.write() as tx:
+            state, now = self._load(tx)
+            return self._book(tx, ticket, state, now, max_wait_s, max_open_s)
+
+    def _verdict(self, ticket: Ticket, state: State, now: float) -> Permit | float:
+        self._check_stop(state, now)
+        assert ticket.start is not None
+        wait = gcra.seconds_until(state, ticket.start, now)
+        # A virtual time that is a rounding error away is due.
+        return wait if wait > 1e-6 else Permit(ticket.tokens, ticket.lease, state.epoch, False, 0.0)
+
+    def _verdict_when_open(
+        self, tx: Transaction, ticket: Ticket, state: State, now: float, max_open_s: float | None
+    ) -> Permit | float:
+        self._check_stop(state, now)
+        probed, is_probe = gcra.probe(state, now, self._probe_lease_s)
+        self._save(tx, probed, None)
+        if is_probe:
+            return Permit(ticket.tokens, ticket.lease, state.epoch, True, 0.0)
+        if not state.is_open:
+            return self._verdict(ticket, probed, now)
+        open_s = now - state.opened_at
+        if max_open_s is not None and open_s >= max_open_s:
+            raise CircuitOpen(open_s)
+        return max(0.05, min(LOOK_S, state.probe_at - now))
+
+    def _granted(self, tx: Transaction, lease: int) -> bool:
+        ahead = int(tx.run(_AHEAD, row=self.name, ticket=lease)[0][0])
+        return self.rates.concurrency is None or ahead < self.rates.concurrency
+
+    def _check_stop(self, state: State, now: float) -> None:
+        if state.stop_code and state.stopped_at >= (self._since or 0.0) and now - state.stopped_at < STOP_S:
+            raise STOP_ERRORS[state.stop_code](self.model)
+
+    def _end(self, lease: int | None, change: Callable[[State, float], State]) -> None:
+        granted: Sequence[int] = ()
+        with self._db.write() as tx:
+            state, now = self._load(tx)
+            self._save(tx, change(state, now), gcra.advance(state, now))
+            if lease is not None:
+                granted = self._free(tx, lease)
+        self._turns.call(granted)
+
+    def _leave(self, ticket: Ticket) -> None:
+        if ticket.lease is None:
+            return
+        self._turns.leave(ticket.lease)
+        with self._db.write() as tx:
+            granted = self._free(tx, ticket.lease)
+        self._turns.call(granted)
+
+    def _free(self, tx: Transaction, lease: int) -> Sequence[int]:
+        """End a lease; returns the tickets that have one now, when somebody here waits."""
+        tx.run(_LEAVE, ticket=lease)
+        if not self._turns or self.rates.concurrency is None:
+            return ()
+        return [int(row[0]) for row in tx.run(_HOLDERS, row=self.name)[: self.rates.concurrency]]
+
+    def _sleep(self, ticket: Ticket, seconds: float) -> None:
+        if ticket.start is None and ticket.lease is not None:
+            self._turns.wait(ticket.lease)
+            self._pause(0.0)
+        else:
+            self._pause(seconds)
+
+    def _open(self) -> None:
+        if self._since is not None:
+            return
+        with self._opening, self._db.write() as tx:
+            tx.run(self._db.insert(limits).values(name=bindparam("row")).on_conflict_do_nothing(), row=self.name)
+            self._since = tx.now()
+
+    def _load(self, tx: Transaction, *, lock: bool = True) -> tuple[State, float]:
+        clock = self._db.clock
+        if clock is not None:
+            (row,) = tx.run(_LOCKED if lock else _STATE, row=self.name)
+            return State(*row), clock()
+        (row,) = tx.run(_LOCKED_AND_TIME if lock else _STATE_AND_TIME, row=self.name)
+        return State(*row[:-1]), float(row[-1])
+
+    def _save(self, tx: Transaction, state: State, unless: State | None) -> None:
+        """Write the state, unless only the clock moved."""
+        if state != unless:
+            tx.run(_SAVE, row=self.name, **{f"new_{name}": getattr(state, name) for name in _FIELDS})

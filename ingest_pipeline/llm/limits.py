@@ -1,0 +1,218 @@
+"""The limits database: its engine, its clock, and which workers are alive."""
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from sqlalchemy import (
+    ClauseElement,
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    bindparam,
+    create_engine,
+    delete,
+    event,
+    func,
+    literal_column,
+    make_url,
+    or_,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import QueuePool
+
+from ingest_pipeline.llm.tables import leases_table, limits_metadata, workers_table
+
+Clock: TypeAlias = Callable[[], float]
+"""Seconds since the epoch."""
+
+Param: TypeAlias = str | int | float
+
+_log = logging.getLogger(__name__)
+
+_CREATE_LOCK = 0x1_6E_67_65_73_74
+SERVER_CLOCK: ColumnElement[float] = literal_column("EXTRACT(EPOCH FROM clock_timestamp())::double precision")
+MAX_LEASE_S = 3_600.0
+"""A worker's expiry further away than this was written by a clock that has been set back since."""
+
+_SERVER_NOW = select(SERVER_CLOCK)
+_expires = workers_table.c.expires_at
+_LIVING = select(workers_table.c.id).where(_expires > bindparam("now"), _expires <= bindparam("latest"))
+_BURY = delete(workers_table).where(or_(_expires <= bindparam("now"), _expires > bindparam("latest")))
+_END_ORPHANS = delete(leases_table).where(leases_table.c.worker.not_in(select(workers_table.c.id)))
+_END_LEASES = delete(leases_table).where(leases_table.c.worker == bindparam("worker"))
+_END_WORKER = delete(workers_table).where(workers_table.c.id == bindparam("worker"))
+
+
+def open_limits(url: str) -> Engine:
+    """The engine of the limits database, its tables created where missing. SQLite files must be on a local disk."""
+    if make_url(url).get_backend_name() == "sqlite":
+        engine = _open_sqlite(url)
+    else:
+        engine = create_engine(url, pool_size=5, max_overflow=0, pool_timeout=120)
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(_CREATE_LOCK)))
+        limits_metadata.create_all(connection, checkfirst=True)
+    return engine
+
+
+def _open_sqlite(url: str) -> Engine:
+    database = make_url(url).database
+    if database and database != ":memory:":
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
+    # One connection: LimitsDb's mutex hands it from thread to thread, which is quicker than SQLite's own waiting.
+    engine = create_engine(
+        url, poolclass=QueuePool, pool_size=1, max_overflow=0, connect_args={"check_same_thread": False, "timeout": 30}
+    )
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # every BEGIN is ours
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+class Transaction:
+    """Runs prepared statements on the driver's own cursor: a tenth of what SQLAlchemy's execution takes."""
+
+    __slots__ = ("_cursor", "_db")
+
+    def __init__(self, db: "LimitsDb", cursor: Any) -> None:
+        self._db, self._cursor = db, cursor
+
+    def run(self, statement: ClauseElement, **params: Param) -> list[tuple[Any, ...]]:
+        """The rows; none for a statement that returns none. ``statement`` is a constant, all its values parameters."""
+        self._cursor.execute(self._db.compiled(statement), params)
+        return self._cursor.fetchall() if self._cursor.description else []
+
+    def now(self) -> float:
+        return self._db.clock() if self._db.clock is not None else float(self.run(_SERVER_NOW)[0][0])
+
+
+class LimitsDb:
+    """Short transactions on the limits database. Used from several threads.
+
+    ``clock`` is for tests; else PostgreSQL's clock counts (``clock`` is None), so that machines need not agree on the
+    time, and on SQLite the machine's own.
+    """
+
+    def __init__(self, engine: Engine, clock: Clock | None = None) -> None:
+        self._engine = engine
+        self._is_sqlite = engine.dialect.name == "sqlite"
+        self.clock = clock or (time.time if self._is_sqlite else None)
+        self._mutex = threading.Lock() if self._is_sqlite else nullcontext()
+        self._compiled: dict[ClauseElement, str] = {}
+
+    def compiled(self, statement: ClauseElement) -> str:
+        """The statement in the driver's SQL, with named parameters."""
+        sql = self._compiled.get(statement)
+        if sql is None:
+            dialect = sqlite.dialect(paramstyle="named") if self._is_sqlite else self._engine.dialect
+            sql = self._compiled[statement] = str(statement.compile(dialect=dialect))
+        return sql
+
+    def write(self) -> AbstractContextManager[Transaction]:
+        """A transaction that no other writer comes between (on PostgreSQL: once it has locked its row)."""
+        return self._transaction("BEGIN IMMEDIATE")
+
+    def read(self) -> AbstractContextManager[Transaction]:
+        return self._transaction("BEGIN")
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[Transaction]:
+        with self._mutex:
+            connection = self._engine.raw_connection()
+            try:
+                cursor = connection.cursor()
+                if self._is_sqlite:
+                    cursor.execute(begin)
+                yield Transaction(self, cursor)
+                connection.commit()
+            finally:
+                # Returning a connection to the pool rolls back what was not committed.
+                connection.close()
+
+    def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
+        """An INSERT that knows ON CONFLICT."""
+        return sqlite.insert(table) if self._is_sqlite else postgresql.insert(table)
+
+
+class Worker:
+    """This process, as the others see it: alive while it renews its lease, dead ``lease_s`` seconds after.
+
+    Leases, claims and holds name their worker, so one renewal keeps all of them and none outlives it.
+    """
+
+    def __init__(self, db: LimitsDb, lease_s: float = 30.0) -> None:
+        self.id = str(uuid.uuid4())
+        self.lease_s = lease_s
+        self._db = db
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+        row = db.insert(workers_table).values(id=bindparam("worker"), expires_at=bindparam("until"))
+        self._renew = row.on_conflict_do_update(index_elements=["id"], set_={"expires_at": bindparam("until")})
+
+    def start(self) -> None:
+        """Become alive and stay so until ``close``. Idempotent."""
+        with self._starting:
+            if self._thread is not None:
+                return
+            self.beat()
+            self._thread = threading.Thread(target=self._keep_alive, name="llm-worker", daemon=True)
+            self._thread.start()
+
+    def beat(self) -> None:
+        """Renew once."""
+        with self._db.write() as transaction:
+            transaction.run(self._renew, worker=self.id, until=transaction.now() + self.lease_s)
+
+    def close(self) -> None:
+        """Give up everything this worker holds. Idempotent."""
+        self._closed.set()
+        with self._starting:
+            if self._thread is None:
+                return
+            self._thread.join()
+            self._thread = None
+        with self._db.write() as transaction:
+            transaction.run(_END_LEASES, worker=self.id)
+            transaction.run(_END_WORKER, worker=self.id)
+
+    def _keep_alive(self) -> None:
+        while not self._closed.wait(self.lease_s / 3):
+            try:
+                self.beat()
+            except OperationalError:
+                # Two more beats fit into the lease.
+                _log.warning("the limits database did not take this worker's renewal; trying again", exc_info=True)
+
+
+def living_workers(db: LimitsDb) -> set[str]:
+    """Ids of the workers that are alive."""
+    with db.read() as transaction:
+        now = transaction.now()
+        return {row[0] for row in transaction.run(_LIVING, now=now, latest=now + MAX_LEASE_S)}
+
+
+def reap(db: LimitsDb) -> None:
+    """End the leases of dead workers."""
+    with db.write() as transaction:
+        now = transaction.now()
+        transaction.run(_BURY, now=now, latest=now + MAX_LEASE_S)
+        transaction.run(_END_ORPHANS)
