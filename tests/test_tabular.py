@@ -131,6 +131,12 @@ DAMAGED = [
         [("row 1 (lines 2-4)", "a quote is not closed or not doubled")],
     ),
     (
+        "not doubled in the first of several lines",
+        'Id,A\n1,"say "hi" now\ntwo\n\nthree, four, five\nsix"\n2,y\n',
+        [["2", "y"]],
+        [("row 1 (lines 2-6)", "a quote is not closed or not doubled")],
+    ),
+    (
         "too few cells",
         "Id,A,B\n1,x\n2,y,z\n",
         [["2", "y", "z"]],
@@ -238,6 +244,15 @@ def test_any_bytes_give_rows_or_unreadable_file(data: bytes) -> None:
     except UnreadableFile:
         return
     assert all(row.ordinal > 0 and row.line > 0 for row in found)
+
+
+@given(st.integers(0, 200), st.sampled_from(['"', '""', ',"', '",']))
+def test_a_stray_quote_costs_the_records_it_stands_between_at_most(place: int, quote: str) -> None:
+    records = [["1", "plain"], ["2", "several\nlines, and\n\nmore"], ["3", "x"], ["4", "also\ntwo"], ["5", "y"]]
+    body = "".join(f'{number},"{text}"\n' for number, text in records)
+    place %= len(body)
+    found = cells("Id,A\n" + body[:place] + quote + body[place:])
+    assert sum(record in found for record in records) >= len(records) - 2
 
 
 @given(st.text('ab,"\n', max_size=80))

@@ -58,12 +58,19 @@ class Row(NamedTuple):
 
 
 class BadRow(NamedTuple):
-    """A record that cannot be read. ``last_line`` is as far as it reached; later whole rows there are still given."""
+    """A record that cannot be read. ``last_line`` is as far as it reached; whole rows found there are still given.
+
+    ``quoting``: a quote is wrong, so that where the record ends is a guess.
+    """
 
     ordinal: int
     line: int
     last_line: int
     reason: str
+    quoting: bool = False
+
+    def reaching(self, other: "BadRow") -> "BadRow":
+        return self._replace(last_line=max(self.last_line, other.last_line))
 
     @property
     def position(self) -> str:
@@ -109,27 +116,51 @@ class Table:
         self.columns = self._read_header()
 
     def rows(self) -> Iterator[Row | BadRow]:
-        """Every record after the header, in order; blank lines are none."""
+        """Every record after the header, in order; blank lines are none.
+
+        What follows a wrong quote without being whole belongs to it: a letter of thirty lines is one BadRow.
+        """
+        ordinal, damaged_to = 0, 0
+        damage: BadRow | None = None
+        for row in self._parsed():
+            if isinstance(row, BadRow):
+                if damage:
+                    damage = damage.reaching(row)
+                elif row.last_line > damaged_to:  # else it is a piece of the damage before
+                    ordinal += 1
+                    row = row._replace(ordinal=ordinal)
+                    if row.quoting:
+                        damage = row
+                    else:
+                        yield row
+                continue
+            if damage:
+                yield damage
+                damaged_to = damage.last_line
+                damage = None
+            ordinal += 1
+            yield row if row.ordinal == ordinal else row._replace(ordinal=ordinal)
+        if damage:
+            yield damage
+
+    def _parsed(self) -> Iterator[Row | BadRow]:
+        """Records as the parser sees them, the pieces of damaged ones too; ``ordinal`` counts them all."""
         held, width = self._held, len(self.columns)
-        line, ordinal, damaged_to = 1 + len(held), 0, 0
+        line, ordinal = 1 + len(held), 0
         while True:
             held.clear()
             try:
                 for cells in self._reader:
                     if cells:
+                        ordinal += 1
                         plain = len(cells) == width and not self._odd
-                        row = Row(ordinal + 1, line, cells) if plain else self._checked(ordinal + 1, line, cells)
-                        if isinstance(row, Row) or row.last_line > damaged_to:  # else a piece of the damaged record
-                            ordinal += 1
-                            yield row
+                        yield Row(ordinal, line, cells) if plain else self._checked(ordinal, line, cells)
                     line += len(held)
                     held.clear()
                 return
             except (csv.Error, _RecordTooLong) as error:
-                last_line = line + len(held) - 1
-                if last_line > damaged_to:
-                    ordinal, damaged_to = ordinal + 1, last_line
-                    yield BadRow(ordinal, line, last_line, self._explain(error))
+                ordinal += 1
+                yield BadRow(ordinal, line, line + len(held) - 1, self._explain(error), quoting=True)
                 line += 1
                 self._restart_after_first_line()
 
