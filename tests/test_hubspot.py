@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ingest_pipeline.documents import Identifier, Item, Record, Rejected, Role, Skipped, Source
@@ -239,6 +239,7 @@ def test_tables_of_others_are_not_taken(header: str) -> None:
     ["Id", "id", "OwnerId", "CreatedById", "IsDeleted", "Record ID", "Email", "First Name", "property_email",
      "engagement_id", "hs_object_id", "_fivetran_synced", "SystemModstamp"]
 ), max_size=8))  # fmt: skip
+@example(["Id", "OwnerId", "CreatedById", "engagement_id"])
 def test_a_table_is_never_taken_for_both_crms(columns: list[str]) -> None:
     data = ",".join(columns).encode() + b"\n"
     file = source("Contact.csv", data)

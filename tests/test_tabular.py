@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from ingest_pipeline.errors import UnreadableFile
 from ingest_pipeline.sources.base import HEAD_BYTES, ReadOptions
-from ingest_pipeline.sources.tabular import BadRow, Row, encoding_of, first_cells, header_of, index_of, open_table
+from ingest_pipeline.sources.table_encodings import encoding_of
+from ingest_pipeline.sources.tabular import BadRow, Row, first_cells, header_of, index_of, open_table
 
 OPTIONS = ReadOptions()
 

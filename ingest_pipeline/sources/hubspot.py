@@ -14,6 +14,7 @@ from ingest_pipeline.documents import Item, Rejected, Skipped, Source
 from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
 from ingest_pipeline.sources.crm_tables import TableFile, Tables, headers, lookup, open_tables
 from ingest_pipeline.sources.hubspot_rows import Joins, RowReader, Sheet, canonical, contact_id
+from ingest_pipeline.sources.salesforce import is_salesforce
 from ingest_pipeline.sources.tabular import index_of
 
 _SCREEN_COLUMNS = frozenset(
@@ -114,6 +115,8 @@ def _count(tables: Tables, found: _Found, options: ReadOptions) -> Iterator[Item
 def _is_hubspot(name: str, columns: tuple[str, ...]) -> bool:
     if not columns:
         return name.lower().startswith("hubspot-crm-exports")
+    if is_salesforce(columns):
+        return False
     lowered = {column.lower() for column in columns}
     if "Record ID" in columns and lowered & _SCREEN_COLUMNS:
         return True

@@ -41,7 +41,9 @@ class _Found:
 def detect(file: SourceFile, head: bytes) -> bool:
     """A CSV with ``Id`` and system columns, or a zip that holds such tables."""
     weekly = head.startswith(ZIP_MAGIC) and _WEEKLY_EXPORT.match(file.name.rpartition("/")[2])
-    return bool(weekly) or any(_is_salesforce(name, columns) for name, columns in headers(file, head))
+    return bool(weekly) or any(
+        is_salesforce(columns) if columns else name.lower() in USED for name, columns in headers(file, head)
+    )
 
 
 def read(export: Export, options: ReadOptions) -> Iterator[Item]:
@@ -62,9 +64,8 @@ def read(export: Export, options: ReadOptions) -> Iterator[Item]:
         yield from tables.refused
 
 
-def _is_salesforce(name: str, columns: tuple[str, ...]) -> bool:
-    if not columns:
-        return name.lower() in USED
+def is_salesforce(columns: tuple[str, ...]) -> bool:
+    """Whether a header is that of a Salesforce table, of whichever object."""
     lowered = {column.lower() for column in columns}
     if any(_FOREIGN.match(column) for column in lowered):
         return False
