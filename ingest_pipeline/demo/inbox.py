@@ -17,7 +17,8 @@ from ingest_pipeline.demo.people import Person, staff, staff_email, story_people
 
 ANSWER_KEY = "answer_key.json"
 MBOX = "email/support.mbox"
-SHARED = ("email:info@hofladen-krause.example",)
+SHARED = "email:info@hofladen-krause.example"
+"""Two contacts of the CRM have this address."""
 
 
 @dataclass(slots=True)
@@ -52,7 +53,7 @@ def generate(target: Path, seed: int = 7, people: int = 64) -> AnswerKey:
         documents={"crm": crm_documents, "email": mails, "chat": chats},
         people=tuple(_answer(person, native[person.slug]) for person in cast),
         files=(*crm, *tally.answers()),
-        ambiguous=SHARED if {"petra-krause", "uwe-krause"} <= {person.slug for person in cast} else (),
+        ambiguous=(SHARED,) if _is_shared(cast) else (),
         nobody=_nobody(cast),
     )
     files[ANSWER_KEY] = key.to_json().encode()
@@ -86,17 +87,15 @@ def _mails(cast: list[Person], files: dict[str, bytes], tally: _Tally, seed: int
     """Adds the mail files; gives the number of documents: a mail in two files is one."""
     boxed: list[tuple[mail_files.Message, str, str]] = []
     for person in cast:
-        chance = Chance(f"{seed}:signature:{person.slug}")
-        signing = chance.below(1_000_000)
         for number, mail in enumerate(person.mails):
-            message = mail_files.person_message(person, mail, number, Chance(f"{seed}:{signing}"))
+            message = mail_files.person_message(person, mail, number, Chance(f"{seed}:signature:{person.slug}"))
             boxed.append((message, mail.box, "record"))
             if mail.quoted:
                 boxed.append((mail_files.staff_message(person, mail, message), "mbox", "internal_sender"))
     written = [entry for entry in boxed if entry[2] == "record"]
     # Overlapping exports: the oldest mails of the mbox stand in the Maildir too.
     boxed += [(message, "maildir", "record") for message, box, _ in written[:3] if box == "mbox"]
-    boxed += [(stray.message, stray.box, stray.outcome) for stray in noise.stray_mails()]
+    boxed += [(stray.message, stray.box, stray.outcome) for stray in _strays(cast)]
     boxed.sort(key=lambda entry: (entry[0].at, entry[0].id, entry[1]))
     mbox = bytearray()
     for number, (message, box, outcome) in enumerate(boxed):
@@ -165,9 +164,18 @@ def _answer(person: Person, native: list[str]) -> PersonAnswer:
     )
 
 
+def _is_shared(cast: list[Person]) -> bool:
+    return sum(f"email:{person.email}" == SHARED for person in cast) > 1
+
+
+def _strays(cast: list[Person]) -> list[noise.StrayMail]:
+    """The stray mails; the one from the shared address only when both who share it are there."""
+    return [stray for stray in noise.stray_mails() if stray.outcome != "shared" or _is_shared(cast)]
+
+
 def _nobody(cast: list[Person]) -> tuple[str, ...]:
     known = {address for person in cast for address in person.addresses}
-    strangers = {stray.message.address.lower() for stray in noise.stray_mails()} - known - {""}
+    strangers = {stray.message.address.lower() for stray in _strays(cast)} - known - {""}
     return tuple(sorted(strangers | {staff_email(key) for key in staff()}))
 
 

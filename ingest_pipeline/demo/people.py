@@ -136,7 +136,7 @@ def _person(row: dict[str, Json]) -> Person:
         chats=tuple(Chat(chat["at"], tuple(map(_line, chat["lines"]))) for chat in row.get("chat", ())),
         entries=tuple(Entry(**_clean(entry)) for entry in row.get("crm", ())),
         traits=(*_traits(row.get("traits", {}), True), *_traits(row.get("weak", {}), False)),
-        memories=tuple(ExpectedMemory(kind, words) for kind, words in row.get("memories", ())),
+        memories=tuple(ExpectedMemory(*each) for each in row.get("memories", ())),
         never=tuple(Forbidden(key, value) for key, value in row.get("never", ())),
         story=True,
     )
