@@ -60,20 +60,20 @@ class PersonRow(Base):
     __tablename__ = "persons"
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
-    identifier_id: Mapped[str] = mapped_column(Id, ForeignKey("identifiers.id"), index=True)
     namespace: Mapped[str]
     name: Mapped[str | None]
     described_at: Mapped[datetime | None]
 
 
 class PersonIdentifier(Base):
-    """A key of a person. ``same_as`` marks a native id that the source says is this same person."""
+    """A key of a person. ``relation``: ``key`` (its native id), ``same_as`` (another native id of the same person, says
+    the source) or ``has`` (an e-mail or phone)."""
 
     __tablename__ = "person_identifiers"
 
     person_id: Mapped[str] = mapped_column(Id, ForeignKey("persons.id"), primary_key=True)
     identifier_id: Mapped[str] = mapped_column(Id, ForeignKey("identifiers.id"), primary_key=True, index=True)
-    same_as: Mapped[bool] = mapped_column(default=False)
+    relation: Mapped[str] = mapped_column(String(8))
 
 
 class FileRow(Base):
@@ -170,6 +170,7 @@ class ExtractionRow(Base):
 class ObservationRow(Base):
     """One claim found in one document: ``quote`` is ``documents.text[start_char:end_char]``. Never edited.
 
+    ``superseded``: a newer extraction of the document does not make the claim; kept for lineage, not folded.
     ``rejected`` is the fold's remark why the claim never reaches a profile (a value that the trait schema refuses).
     """
 
@@ -193,6 +194,7 @@ class ObservationRow(Base):
     effective_at: Mapped[datetime | None]
     stated: Mapped[str | None]
     retracted: Mapped[bool]
+    superseded: Mapped[bool] = mapped_column(default=False)
     rejected: Mapped[str | None] = mapped_column(String(64))
 
 

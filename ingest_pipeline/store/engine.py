@@ -1,0 +1,121 @@
+"""Opening the database: engines, the check that the schema is current, migrations."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from ingest_pipeline.errors import ConfigurationError, StoreUnavailable
+
+HEAD_REVISION = "0001"
+"""The newest migration. Kept here so that opening a current database need not import Alembic (0.2 s)."""
+
+BUSY_TIMEOUT_S = 60
+"""How long a writer waits for another one on SQLite, where there is one writer at a time."""
+
+
+def create_store_engine(url: str) -> Engine:
+    """An engine for SQLite (WAL, immediate write transactions) or PostgreSQL (psycopg 3).
+
+    Raises ConfigurationError for a URL of another kind.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ConfigurationError(
+            "INGEST_DATABASE_URL is no database URL; write sqlite:///PATH or postgresql://…"
+        ) from None
+    if parsed.get_backend_name() == "postgresql":
+        try:
+            return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=10)
+        except NoSuchModuleError:  # pragma: no cover - psycopg is a dependency
+            raise ConfigurationError("the PostgreSQL driver psycopg is not installed") from None
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        raise ConfigurationError("INGEST_DATABASE_URL must start with sqlite:/// and a path, or with postgresql://")
+    try:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"cannot create the folder of the database: {error.strerror}; check INGEST_HOME"
+        ) from None
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    # Transactions are begun by ``_begin``, not by the driver, which would begin them too late.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-65536"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    mode = "DEFERRED" if connection.get_execution_options().get("read_only") else "IMMEDIATE"
+    connection.exec_driver_sql(f"BEGIN {mode}")
+
+
+def open_engine(url: str) -> Engine:
+    """An engine whose database answers and has the current schema.
+
+    A new database, and an older one on SQLite, is migrated here; an older one on PostgreSQL is left to
+    ``ingest db upgrade``, since other machines may be using it. Raises StoreUnavailable.
+    """
+    engine = create_store_engine(url)
+    try:
+        revision = current_revision(engine)
+    except DBAPIError as error:
+        raise StoreUnavailable(_unreachable(engine, error)) from None
+    if revision == HEAD_REVISION:
+        return engine
+    if revision is None or engine.dialect.name == "sqlite":
+        upgrade(engine)
+        return engine
+    raise StoreUnavailable(
+        f"the database is at revision {revision}, this version needs {HEAD_REVISION}; run `ingest db upgrade`"
+    )
+
+
+def _unreachable(engine: Engine, error: DBAPIError) -> str:
+    where = (
+        engine.url.database
+        if engine.dialect.name == "sqlite"
+        else f"{engine.url.host or 'localhost'}:{engine.url.port or 5432}"
+    )
+    detail = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
+    return f"cannot open the database at {where}: {detail}; check INGEST_DATABASE_URL"
+
+
+def current_revision(engine: Engine) -> str | None:
+    """The schema's revision; None for a new database."""
+    with engine.connect().execution_options(read_only=True) as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring the schema to HEAD_REVISION. Two processes at once are safe: the second finds the work done."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(7031994)"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A connection for reading: on SQLite it does not wait for the writer."""
+    with engine.connect().execution_options(read_only=True) as connection:
+        yield connection

@@ -1,0 +1,213 @@
+"""Extractions and observations: what is still to be done, and the outcomes."""
+
+import json
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Engine, String, bindparam, cast, func, select, update
+
+from ingest_pipeline.documents import Source, stable_id
+from ingest_pipeline.extraction.base import Extraction, Observation, Status
+from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.people import mark_changed
+from ingest_pipeline.store.tables import DocumentRow, ExtractionRow, ObservationRow, Profile
+from ingest_pipeline.store.upsert import IN_LIST, batches, select_in, upsert
+
+_PARTITION = cast(DocumentRow.profile_id, String) + DocumentRow.source
+"""Profile and source as one value: SQLite cannot count distinct tuples."""
+
+
+class Reextract(StrEnum):
+    """Which documents are extracted: those never done, also those done by another extractor, or all."""
+
+    MISSING = "missing"
+    STALE = "stale"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PartitionKey:
+    """One partition of ``extractions``: a profile and a source."""
+
+    profile_id: str
+    source: Source
+    partition_key: str
+
+    @property
+    def key(self) -> str:
+        """As Dagster writes it: the dimensions in alphabetical order, profile before source."""
+        return f"{self.partition_key}|{self.source.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which documents a run is about. Empty ``sources`` or ``profiles`` mean all."""
+
+    fingerprint: str
+    reextract: Reextract = Reextract.MISSING
+    sources: frozenset[Source] = frozenset()
+    profiles: frozenset[str] = frozenset()
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        current: list[ColumnElement[bool]] = [DocumentRow.superseded_at.is_(None), DocumentRow.profile_id.is_not(None)]
+        missing = DocumentRow.state != "done"
+        if self.reextract is Reextract.MISSING:
+            current.append(missing)
+        elif self.reextract is Reextract.STALE:
+            current.append(missing | DocumentRow.fingerprint.is_distinct_from(self.fingerprint))
+        if self.sources:
+            current.append(DocumentRow.source.in_(sorted(self.sources)))
+        return current
+
+
+def load_pending(
+    engine: Engine, selection: Selection, page: int = 1_000
+) -> Iterator[list[tuple[PartitionKey, list[str]]]]:
+    """Pages of partition keys with the ids of their documents to extract, oldest document first.
+
+    A document that fails stays pending, but is not met again: pages go by profile.
+    """
+    if selection.profiles:
+        for ids in batches(sorted(selection.profiles), page):
+            yield from _pending_page(engine, selection, ids)
+        return
+    after = ""
+    query = select(DocumentRow.profile_id).where(*selection.conditions()).distinct()
+    while True:
+        bound = [DocumentRow.profile_id > after] if after else []
+        with reading(engine) as connection:
+            found = connection.execute(query.where(*bound).order_by(DocumentRow.profile_id).limit(page)).scalars()
+            ids = [i for i in found if i]
+        if not ids:
+            return
+        yield from _pending_page(engine, selection, ids)
+        after = ids[-1]
+
+
+def _pending_page(
+    engine: Engine, selection: Selection, ids: list[str]
+) -> Iterator[list[tuple[PartitionKey, list[str]]]]:
+    query = (
+        select(DocumentRow.id, DocumentRow.profile_id, DocumentRow.source, Profile.partition_key)
+        .join(Profile, Profile.id == DocumentRow.profile_id)
+        .where(*selection.conditions(), DocumentRow.profile_id.in_(ids))
+        .order_by(DocumentRow.profile_id, DocumentRow.source, DocumentRow.occurred_at, DocumentRow.id)
+    )
+    keys: dict[PartitionKey, list[str]] = {}
+    with reading(engine) as connection:
+        for row in connection.execute(query):
+            keys.setdefault(PartitionKey(row.profile_id, Source(row.source), row.partition_key), []).append(row.id)
+    if keys:
+        yield list(keys.items())
+
+
+def count_pending(engine: Engine, selection: Selection) -> tuple[int, int]:
+    """(documents to extract, partitions they are in)."""
+    query = select(func.count(), func.count(func.distinct(_PARTITION))).where(*selection.conditions())
+    if selection.profiles:
+        query = query.where(DocumentRow.profile_id.in_(sorted(selection.profiles)[:IN_LIST]))
+    with reading(engine) as connection:
+        documents, partitions = connection.execute(query).one()
+        return documents, partitions
+
+
+def save_extractions(
+    engine: Engine, extractions: Sequence[Extraction], fingerprint: str, model: str, run_id: str | None
+) -> None:
+    """Store outcomes in one transaction: the extraction, its observations and the document's state.
+
+    A finished extraction supersedes what earlier ones of the document observed; a failed one leaves it in force.
+    """
+    now = datetime.now(UTC)
+    finished = [e for e in extractions if e.status is not Status.FAILED]
+    observations = {
+        row["id"]: row for e in finished for row in _observation_rows(e.document_id, fingerprint, e.observations)
+    }
+    with engine.begin() as connection:
+        upsert(
+            connection,
+            ExtractionRow,
+            [_extraction_row(e, fingerprint, model, now, run_id) for e in extractions],
+            update=("model", "status", "reason", "n_observations", "dropped", "extracted_at", "run_id"),
+            add=("calls", "input_tokens", "output_tokens", "cost_usd", "attempts"),
+        )
+        superseded = _supersede(connection, [e.document_id for e in finished], observations.keys())
+        upsert(connection, ObservationRow, list(observations.values()), update=("superseded",))
+        connection.execute(
+            update(DocumentRow)
+            .where(DocumentRow.__table__.c.id == bindparam("b_id"))
+            .values(state=bindparam("state"), fingerprint=bindparam("fingerprint")),
+            [
+                {
+                    "b_id": e.document_id,
+                    "state": "failed" if e.status is Status.FAILED else "done",
+                    "fingerprint": fingerprint,
+                }
+                for e in extractions
+            ],
+        )
+        affected = superseded | {row["document_id"] for row in observations.values()}
+        profiles = select_in(connection, select(DocumentRow.profile_id).distinct(), DocumentRow.id, affected)
+        mark_changed(connection, {row.profile_id for row in profiles})
+
+
+def _supersede(connection: Connection, documents: Sequence[str], keep: Container[str]) -> set[str]:
+    """Mark what the documents' earlier extractions observed and the new one does not; returns their documents."""
+    query = select(ObservationRow.id, ObservationRow.document_id).where(ObservationRow.superseded.is_(False))
+    old = [row for row in select_in(connection, query, ObservationRow.document_id, documents) if row.id not in keep]
+    for batch in batches((row.id for row in old), IN_LIST):
+        connection.execute(update(ObservationRow).where(ObservationRow.id.in_(batch)).values(superseded=True))
+    return {row.document_id for row in old}
+
+
+def _extraction_row(
+    extraction: Extraction, fingerprint: str, model: str, now: datetime, run_id: str | None
+) -> dict[str, Any]:
+    return {
+        "document_id": extraction.document_id,
+        "fingerprint": fingerprint,
+        "model": model,
+        "status": extraction.status.value,
+        "reason": extraction.reason,
+        "n_observations": len(extraction.observations),
+        "dropped": dict(extraction.dropped),
+        "calls": extraction.usage.calls,
+        "input_tokens": extraction.usage.input_tokens,
+        "output_tokens": extraction.usage.output_tokens,
+        "cost_usd": extraction.usage.cost_usd,
+        "attempts": 1,
+        "extracted_at": now,
+        "run_id": run_id,
+    }
+
+
+def _observation_rows(
+    document_id: str, fingerprint: str, observations: Sequence[Observation]
+) -> Iterator[dict[str, Any]]:
+    for position, o in enumerate(observations):
+        what = json.dumps([o.kind, o.key, o.value, o.start, o.end, o.retracted], ensure_ascii=True)
+        yield {
+            "id": stable_id("observation", document_id, fingerprint, what),
+            "document_id": document_id,
+            "fingerprint": fingerprint,
+            "position": position,
+            "kind": o.kind.value,
+            "key": o.key,
+            "value": o.value,
+            "confidence": o.confidence,
+            "importance": o.importance,
+            "quote": o.quote,
+            "start_char": o.start,
+            "end_char": o.end,
+            "role": o.role.value,
+            "native_id": o.native_id,
+            "said_at": o.said_at,
+            "effective_at": o.effective_at,
+            "stated": o.stated,
+            "retracted": o.retracted,
+            "superseded": False,
+            "rejected": None,
+        }

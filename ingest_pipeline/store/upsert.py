@@ -1,0 +1,69 @@
+"""Batched writes and reads that both databases understand."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Select, Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Row
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute
+from sqlalchemy.sql import ColumnElement
+
+T = TypeVar("T")
+
+IN_LIST = 2_000
+"""Ids per IN list: few round trips, well below both databases' limits of bound parameters (32,766 and 65,535)."""
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of up to ``size`` items (itertools.batched needs Python 3.12)."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def upsert(
+    connection: Connection,
+    table: type[DeclarativeBase],
+    rows: Sequence[Mapping[str, Any]],
+    update: Sequence[str] = (),
+    newer: str | None = None,
+    add: Sequence[str] = (),
+) -> None:
+    """Insert rows by column name; where the primary key is taken, set the ``update`` columns, or leave the row alone.
+
+    With ``newer`` a row is only updated by one whose value in that column is not smaller (null is smallest).
+    ``add`` names columns whose values are summed up. The rows must have different primary keys.
+    """
+    if not rows:
+        return
+    target = table.__table__
+    assert isinstance(target, Table)
+    insert = postgresql.insert(target) if connection.dialect.name == "postgresql" else sqlite.insert(target)
+    keys = [column.name for column in target.primary_key]
+    if update or add:
+        where: ColumnElement[bool] | None = None
+        if newer:
+            old, new = target.c[newer], insert.excluded[newer]
+            where = old.is_(None) | (new >= old)
+        statement = insert.on_conflict_do_update(
+            index_elements=keys,
+            set_={name: insert.excluded[name] for name in update}
+            | {name: target.c[name] + insert.excluded[name] for name in add},
+            where=where,
+        )
+    else:
+        statement = insert.on_conflict_do_nothing(index_elements=keys)
+    connection.execute(statement, list(rows))
+
+
+def select_in(
+    connection: Connection,
+    query: Select[Any],
+    column: ColumnElement[Any] | InstrumentedAttribute[Any],
+    values: Iterable[Any],
+) -> Iterator[Row[Any]]:
+    """The query's rows with ``column`` in ``values``, a bounded list at a time."""
+    for batch in batches(values, IN_LIST):
+        yield from connection.execute(query.where(column.in_(batch)))
