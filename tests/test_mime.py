@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -407,3 +408,28 @@ def test_any_structure_ends(body: str) -> None:
     """Boundaries in any order give a body or UnreadableMail."""
     with contextlib.suppress(UnreadableMail):
         Message(b"Content-Type: multipart/mixed; boundary=b\n\n" + body.encode()).body()
+
+
+HOSTILE = {
+    "a long sender without an address": ("From: " + "a" * 1_000_000 + "\n", "x"),
+    "many half addresses": ("From: " + "<a@" * 300_000 + "\n", "x"),
+    "a million spaces in a forward line": (FROM, "---forwarded by " + " " * 1_000_000 + "x"),
+    "a line of a million dashes": (FROM, "-" * 1_000_000 + "x"),
+    "a million colons": (FROM, ":" * 1_000_000),
+    "20,000 lines that end in a colon": (FROM, "he wrote:\n" * 20_000),
+    "a thousand header lines": (FROM, "From: a@b.org\n" * 100_000),
+    "many unclosed parameters": (FROM + "Content-Type: text/enriched\n", "<param>" * 100_000),
+    "a long content type": (FROM + "Content-Type: text/plain" + ";" * 500_000 + "\n", "x"),
+    "many encoded words": (FROM + "Subject: " + "=?utf-8?q?" * 100_000 + "\n", "x"),
+    "a long date": ("From: a@b.org\nDate: " + "1 " * 500_000 + "\n", "x"),
+    "a boundary on every line": (FROM + "Content-Type: multipart/mixed; boundary=b\n", "--bx\n" * 200_000),
+    "many list footers": (FROM, "-----\nunsubscribe\n" * 100_000),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_mail_takes_bounded_time(name: str) -> None:
+    """No pattern goes back and forth over a long line."""
+    started = time.perf_counter()
+    read(*HOSTILE[name])
+    assert time.perf_counter() - started < 5

@@ -15,6 +15,8 @@ from ingest_pipeline.sources.replies import Reply, split_reply
 
 MAX_SUBJECT_CHARS = 300
 MAX_NAME_CHARS = 200
+MAX_ADDRESS_CHARS = 2_000
+"""Of a From header, which names one person; the search for an address takes quadratic time."""
 
 _QUOTED_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _COMMENT = re.compile(r"\(([^()]*)\)")
@@ -87,6 +89,7 @@ def sender_of(headers: Headers) -> tuple[str | None, str] | None:
 
 def parse_address(raw: str) -> tuple[str | None, str] | None:
     """The first mailbox of a raw address header as ``(name, address)``; None when it holds no address."""
+    raw = raw[:MAX_ADDRESS_CHARS]
     blanked = _QUOTED_STRING.sub(lambda match: " " * len(match[0]), raw)
     end = len(blanked)
     at = blanked.find("@")
@@ -172,7 +175,7 @@ def _record(
         "to_count": sum(headers.get(name).count("@") for name in ("to", "cc")),
         **(location.metadata or {}),
         "charset": body.charset,
-        "unmarked_quote_lines": reply.unmarked_lines,
+        "unmarked_quote_lines": reply.unmarked_lines or None,
         "warnings": [*sent.warnings, *body.warnings],
     }
     segment = Segment(0, len(reply.text), Role.SUBJECT, person.key.value, message_id or native_id, sent.moment)
@@ -186,7 +189,7 @@ def _record(
         position=location.position,
         segments=(segment,),
         occurred_at=sent.moment,
-        metadata={key: value for key, value in metadata.items() if value not in (None, "", [], 0) or value is False},
+        metadata={key: value for key, value in metadata.items() if value not in (None, "", [])},
     )
 
 

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from ingest_pipeline.sources.mime import Headers
 
 FUTURE_TOLERANCE = timedelta(days=2)
+MAX_DATE_CHARS = 200
 FIRST_YEAR = 1980
 """Earlier dates are clocks that were never set; 1970 is the common one."""
 
@@ -61,6 +62,7 @@ def sent_at(headers: Headers, envelope: bytes, zone: str, now: datetime) -> Sent
 
 def parse_date(raw: str, zone: str) -> tuple[datetime | None, list[str]]:
     """``(moment in UTC, warnings)`` of an RFC 5322, asctime or ISO date; the moment is None when it is none of them."""
+    raw = raw[:MAX_DATE_CHARS]
     match = _RFC5322.search(raw) or _ASCTIME.search(raw) or _ISO.search(raw)
     if match is None:
         return None, ["unreadable_date"]

@@ -23,7 +23,7 @@ _FOLD = re.compile(rb"\r?\n[ \t]+")
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]*))')
 _ENCODED_WORD = re.compile(r"=\?([^?\s*]+)(?:\*[^?\s]*)?\?([bBqQ])\?([^?]*)\?=")
 _BETWEEN_WORDS = re.compile(r"(\?=)\s+(?==\?)")
-_ENRICHED = re.compile(r"<param>.*?</param>|<(?!<)/?[^<>]{1,60}>", re.IGNORECASE | re.DOTALL)
+_ENRICHED = re.compile(r"<param>.{0,1000}?</param>|<(?!<)/?[^<>]{1,60}>", re.IGNORECASE | re.DOTALL)
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
 
 

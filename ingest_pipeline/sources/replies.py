@@ -198,7 +198,7 @@ def _mark_footer_ruler(lines: list[str], kinds: list[_Kind], start: int, end: in
 
 def _mark_signature(lines: list[str], kinds: list[_Kind], start: int, end: int) -> None:
     for index in range(end - 1, start - 1, -1):
-        if patterns.SENT_FROM.match(lines[index]):
+        if len(lines[index]) <= patterns.MAX_DEVICE_CHARS and patterns.SENT_FROM.match(lines[index]):
             kinds[index] = _Kind.SIGNATURE
     begin = _delimiter(lines, start, end)
     if begin is None:
@@ -251,7 +251,7 @@ def _own_text(lines: list[str], kinds: list[_Kind]) -> str:
 
 
 def _next_line_is_quoted(lines: list[str], index: int) -> bool:
-    for line in lines[index + 1 :]:
-        if line.strip():
-            return is_quoted(line)
+    for following in range(index + 1, len(lines)):
+        if lines[following].strip():
+            return is_quoted(lines[following])
     return False

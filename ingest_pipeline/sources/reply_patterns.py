@@ -7,6 +7,9 @@ Chinese. Collected from the clients' own wording (Gmail, Outlook, Apple Mail, Th
 import re
 
 MAX_ATTRIBUTION_CHARS = 400
+MAX_DEVICE_CHARS = 120
+MAX_LINE_CHARS = 1_000
+"""No introduction is longer; patterns are not tried on longer lines."""
 
 _ADDRESS = re.compile(r"[^\s<>@\"(\[]+@[^\s<>@\")\]]+")
 _DATE = re.compile(r"\b\d{1,2}[:.h]\d{2}\b|\b\d{1,4}[./-]\d{1,2}[./-]\d{1,4}\b|\b\d{4}\b|\d{4}年")
@@ -49,7 +52,7 @@ def is_likely_attribution(line: str) -> bool:
 
 
 _FORWARDED = (
-    "forwarded message|forwarded by .*|weitergeleitete nachricht|message transféré|mensaje reenviado"
+    "forwarded message|forwarded by .{1,200}?|weitergeleitete nachricht|message transféré|mensaje reenviado"
     "|messaggio inoltrato|mensagem encaminhada|doorgestuurd bericht|videresendt (?:meddelelse|melding)"
     "|vidarebefordrat meddelande|treść przekazanej wiadomości|przekazana wiadomość|пересылаемое сообщение"
     "|転送メッセージ|转发的邮件|转发邮件"
@@ -72,7 +75,7 @@ _ORIGINAL = (
     "|wiadomość oryginalna|oryginalna wiadomość|исходное сообщение|原始邮件|元のメッセージ"
 )
 ORIGINAL = re.compile(
-    rf"\s*(?:[-_]{{2,}}\s*(?:{_ORIGINAL})\s*[-_]{{2,}}|original message processed by .*)\s*$",
+    rf"\s*(?:[-_]{{2,}}\s*(?:{_ORIGINAL})\s*[-_]{{2,}}|original message processed by .{1, 200})\s*$",
     re.IGNORECASE,
 )
 FROM_LABEL = re.compile(
@@ -96,6 +99,8 @@ SUBJECT_LABEL = re.compile(
 
 def may_introduce(line: str) -> bool:
     """Cheap test for the lines that can be an attribution, a header or a separator."""
+    if len(line) > MAX_LINE_CHARS:
+        return False
     return ":" in line or "：" in line or line.lstrip()[:1] in {"-", "_", "=", "o", "O"}
 
 
@@ -140,9 +145,11 @@ def is_contact_line(line: str) -> bool:
 
     Strict on purpose: "Call me on Friday" below "Thanks," is text, and a line wrongly taken for text does little harm.
     """
+    if line.startswith(("- ", "* ", "• ")) or len(line) > 100:
+        return False
     bare, contacts = _CONTACT.subn(" ", line)
     words = bare.split()
-    if line.startswith(("- ", "* ", "• ")) or len(line) > 100 or len(words) > 8:
+    if len(words) > 8:
         return False
     if contacts:
         return len(words) <= 4
