@@ -1,0 +1,241 @@
+"""Reading: new and changed files of the inbox become documents. Unchanged files are not opened.
+
+inbox ── what changed? ──▶ exports ── reader ──▶ batches of records ──▶ store
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Engine
+
+from ingest_pipeline.documents import Item, Record, Rejected, Skipped, Source
+from ingest_pipeline.errors import UnreadableFile
+from ingest_pipeline.sources import registry
+from ingest_pipeline.sources.base import HEAD_BYTES, Export, Reader, ReadOptions, SourceFile
+from ingest_pipeline.sources.inbox import Inbox, sha256
+from ingest_pipeline.store.documents import (
+    Saved,
+    begin_file,
+    file_id,
+    load_files,
+    save_file,
+    save_records,
+    save_rejections,
+)
+from ingest_pipeline.store.upsert import batches
+
+BATCH_RECORDS = 2_000
+BATCH_CHARS = 8_000_000
+"""A batch, which is one transaction, ends at whichever comes first."""
+
+UNRECOGNISED = "unrecognised"
+
+
+@dataclass(slots=True)
+class FileCounts:
+    """What one file held. ``units`` by kind of record, ``skipped`` by reason."""
+
+    units: Counter[str] = field(default_factory=Counter)
+    documents: int = 0
+    rejected: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "units": dict(self.units),
+            "documents": self.documents,
+            "rejected": self.rejected,
+            "skipped": dict(self.skipped),
+        }
+
+
+@dataclass(slots=True)
+class ReadReport:
+    """What reading one source did. ``files`` counts those read, ``unchanged`` those that needed no reading."""
+
+    source: Source
+    files: int = 0
+    unchanged: int = 0
+    unrecognised: int = 0
+    saved: Saved = field(default_factory=Saved)
+    counts: FileCounts = field(default_factory=FileCounts)
+
+
+Progress = Callable[[str, int], None]
+"""Called with a file's name and how many more of its units were read."""
+
+
+def read_source(
+    engine: Engine,
+    inbox: Inbox,
+    source: Source,
+    options: ReadOptions,
+    run_id: str | None = None,
+    progress: Progress = lambda _name, _units: None,
+) -> ReadReport:
+    """Read what is new in one source's folder. Reading again what was read before changes nothing."""
+    report = ReadReport(source)
+    for export, files in _changed_exports(engine, inbox, source, options, report, run_id):
+        _read_export(engine, export, files, options, run_id, report, progress)
+    return report
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A file of the inbox with its reader, and whether its content changed."""
+
+    file: SourceFile
+    reader: Reader | None
+    digest: str
+    read_with: str
+    changed: bool
+
+
+def _read_with(reader: Reader | None, options: ReadOptions) -> str:
+    """Identifies what decides a reader's output besides the file: a change makes the file be read again."""
+    parts = [
+        reader.format if reader else "",
+        str(reader.version if reader else registry_version()),
+        options.phone_region,
+    ]
+    parts += [options.timezone, *sorted(options.internal_domains)]
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
+
+
+def registry_version() -> str:
+    """Changes when a format is added: files that nobody recognised are then looked at again."""
+    return ",".join(f"{reader.format}{reader.version}" for reader in registry.READERS)
+
+
+def _changed_exports(
+    engine: Engine, inbox: Inbox, source: Source, options: ReadOptions, report: ReadReport, run_id: str | None
+) -> Iterator[tuple[Export, list[_Seen]]]:
+    known = load_files(engine, source)
+    groups: dict[tuple[str, str], list[_Seen]] = defaultdict(list)
+    for file in inbox.files(source):
+        seen = _look_at(engine, source, file, known.get(file.name), options, report, run_id)
+        if seen.reader:
+            folder = file.name.rpartition("/")[0] if seen.reader.by_folder else file.name
+            groups[seen.reader.format, folder].append(seen)
+    for (name, _), files in sorted(groups.items()):
+        if any(seen.changed for seen in files):
+            report.files += len(files)
+            yield Export(name, source, tuple(seen.file for seen in files)), files
+        else:
+            report.unchanged += len(files)
+
+
+def _look_at(
+    engine: Engine,
+    source: Source,
+    file: SourceFile,
+    known: Any,
+    options: ReadOptions,
+    report: ReadReport,
+    run_id: str | None,
+) -> _Seen:
+    """Decide whether a file changed, without opening it when its size and time are as before."""
+    if known is not None:
+        reader = registry.BY_FORMAT.get(known.format)
+        current = known.read_with == _read_with(reader, options)
+        same_stamp = known.size == file.size and known.mtime == file.mtime
+        digest = known.sha256 if same_stamp else sha256(file)
+        if current and digest == known.sha256:
+            if not same_stamp:
+                save_file(engine, {**known._mapping, "size": file.size, "mtime": file.mtime})
+            report.unrecognised += reader is None
+            return _Seen(file, reader, digest, known.read_with, changed=False)
+    else:
+        digest = sha256(file)
+    with file.opener() as stream:
+        reader = registry.detect(source, file, stream.read(HEAD_BYTES))
+    seen = _Seen(file, reader, digest, _read_with(reader, options), changed=True)
+    if reader is None:
+        report.unrecognised += 1
+        begin_file(engine, _file_row(seen, source, FileCounts(), run_id))
+        reason = "not a format that is read here; `ingest status` lists the formats"
+        save_rejections(engine, [Rejected(file.name, "file", reason)], run_id)
+        save_file(engine, _file_row(seen, source, FileCounts(rejected=1), run_id))
+    return seen
+
+
+def _file_row(seen: _Seen, source: Source, counts: FileCounts, run_id: str | None) -> dict[str, Any]:
+    return {
+        "id": file_id(seen.file.name),
+        "name": seen.file.name,
+        "source": source.value,
+        "format": seen.reader.format if seen.reader else None,
+        "size": seen.file.size,
+        "mtime": seen.file.mtime,
+        "sha256": seen.digest,
+        "read_with": seen.read_with,
+        "counts": counts.to_json(),
+        "read_at": datetime.now(UTC),
+        "run_id": run_id,
+    }
+
+
+def _read_export(
+    engine: Engine,
+    export: Export,
+    files: list[_Seen],
+    options: ReadOptions,
+    run_id: str | None,
+    report: ReadReport,
+    progress: Progress,
+) -> None:
+    """Read one export in batches. Its files count as read only when all of it was stored."""
+    counts = {seen.file.name: FileCounts() for seen in files}
+    for seen in files:
+        begin_file(engine, _file_row(seen, export.source, counts[seen.file.name], run_id))
+    reader = registry.BY_FORMAT[export.format]
+    for batch in _batches(_guarded(reader, export, options)):
+        records = [item for item in batch if isinstance(item, Record)]
+        rejected = [item for item in batch if isinstance(item, Rejected)]
+        report.saved += save_records(engine, export.source, records, run_id)
+        if rejected:
+            save_rejections(engine, rejected, run_id)
+        for item in batch:
+            _count(counts[item.file], item)
+            _count(report.counts, item)
+        progress(batch[-1].file, len(batch))
+    for seen in files:
+        save_file(engine, _file_row(seen, export.source, counts[seen.file.name], run_id))
+
+
+def _guarded(reader: Reader, export: Export, options: ReadOptions) -> Iterator[Item]:
+    """The reader's items; an export of which nothing can be used is one rejection."""
+    try:
+        yield from reader.read(export, options)
+    except UnreadableFile as error:
+        yield Rejected(export.files[0].name, "file", str(error))
+
+
+def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Batches bounded in records and in characters: mails may be megabytes long."""
+    for block in batches(items, BATCH_RECORDS):
+        batch: list[Item] = []
+        chars = 0
+        for item in block:
+            batch.append(item)
+            chars += len(item.text) if isinstance(item, Record) else 0
+            if chars >= BATCH_CHARS:
+                yield batch
+                batch, chars = [], 0
+        if batch:
+            yield batch
+
+
+def _count(counts: FileCounts, item: Item) -> None:
+    if isinstance(item, Record):
+        counts.units[item.kind] += item.units
+        counts.documents += len(item.subjects) if item.text else 0
+    elif isinstance(item, Rejected):
+        counts.rejected += 1
+    else:
+        assert isinstance(item, Skipped)
+        counts.skipped[item.reason] += item.units

@@ -1,0 +1,15 @@
+"""All formats. A new one is a file with a ``READER`` and a line here."""
+
+from ingest_pipeline.documents import Source
+from ingest_pipeline.sources import eml, hubspot, mbox, salesforce, slack
+from ingest_pipeline.sources.base import Reader, SourceFile
+
+READERS: tuple[Reader, ...] = (salesforce.READER, hubspot.READER, mbox.READER, eml.READER, slack.READER)
+"""In the order in which they are asked."""
+
+BY_FORMAT = {reader.format: reader for reader in READERS}
+
+
+def detect(source: Source, file: SourceFile, head: bytes) -> Reader | None:
+    """The reader for a file of this source's folder, or None when no format matches."""
+    return next((reader for reader in READERS if reader.source is source and reader.detect(file, head)), None)
