@@ -1,0 +1,161 @@
+"""Extracting: pending documents become observations, partition by partition, in threads.
+
+store ── pending keys ──▶ extractor (threads) ──▶ store        one KeyOutcome per profile × source
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from itertools import chain
+
+from sqlalchemy import Engine
+
+from ingest_pipeline.documents import Document
+from ingest_pipeline.extraction.base import Extraction, Extractor, Status, Usage
+from ingest_pipeline.store.documents import load_documents
+from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.extractions import PartitionKey, Selection, load_pending, save_extractions
+from ingest_pipeline.store.upsert import batches
+
+SLICE = 100
+"""Documents of one partition that are handed to the extractor at once; also bounds what is in memory."""
+
+SAVE_AT = 500
+"""Outcomes per transaction when they come fast. Slow ones are stored as they come: a call that was paid for is kept."""
+
+
+@dataclass(slots=True)
+class KeyOutcome:
+    """What happened to one partition. ``failed`` counts documents by reason; holds no text."""
+
+    key: PartitionKey
+    documents: int = 0
+    ok: int = 0
+    empty: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    observations: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    usage: Usage = field(default_factory=Usage)
+
+    def add(self, extraction: Extraction) -> None:
+        self.documents += 1
+        self.ok += extraction.status is Status.OK
+        self.empty += extraction.status is Status.EMPTY
+        if extraction.status is Status.FAILED:
+            self.failed[extraction.reason or "unknown"] += 1
+        self.observations += len(extraction.observations)
+        self.dropped.update(extraction.dropped)
+        self.usage += extraction.usage
+
+    @property
+    def bad(self) -> bool:
+        return bool(self.failed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    key: PartitionKey
+    documents: tuple[Document, ...]
+    of: int  # slices of this partition in all; they finish in any order
+
+
+def extract_pending(
+    engine: Engine, extractor: Extractor, selection: Selection, threads: int = 1, run_id: str | None = None
+) -> Iterator[KeyOutcome]:
+    """Extract the selected documents and yield each partition's outcome once all of it is stored.
+
+    At most ``threads`` slices are with the extractor at a time. Raises ConfigurationError when the extractor says
+    that going on makes no sense; what was finished by then is stored.
+    """
+    slices = _slices(engine, selection)
+    saver = _Saver(engine, extractor, run_id)
+    for piece, extractions in _run(extractor, slices, threads):
+        yield from saver.add(piece, extractions)
+    yield from saver.flush()
+
+
+def _slices(engine: Engine, selection: Selection) -> Iterator[_Slice]:
+    """The pending documents, a bounded number in memory at a time."""
+    for page in load_pending(engine, selection):
+        pieces = [
+            (key, ids, -(-len(documents) // SLICE)) for key, documents in page for ids in batches(documents, SLICE)
+        ]
+        for group in _groups(pieces):
+            with reading(engine) as connection:
+                wanted = chain.from_iterable(ids for _, ids, _ in group)
+                loaded = {document.id: document for document in load_documents(connection, wanted)}
+            for key, ids, of in group:
+                yield _Slice(key, tuple(loaded[i] for i in ids if i in loaded), of)
+
+
+def _groups(
+    pieces: Iterable[tuple[PartitionKey, list[str], int]],
+) -> Iterator[list[tuple[PartitionKey, list[str], int]]]:
+    """Pieces whose documents are loaded by one query."""
+    group: list[tuple[PartitionKey, list[str], int]] = []
+    size = 0
+    for piece in pieces:
+        group.append(piece)
+        size += len(piece[1])
+        if size >= SAVE_AT:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _run(extractor: Extractor, slices: Iterator[_Slice], threads: int) -> Iterator[tuple[_Slice, list[Extraction]]]:
+    if threads == 1:
+        for piece in slices:
+            yield piece, list(extractor.extract(piece.documents))
+        return
+    with ThreadPoolExecutor(threads, thread_name_prefix="extract") as pool:
+        running: dict[Future[list[Extraction]], _Slice] = {}
+        try:
+            for piece in slices:
+                running[pool.submit(lambda p: list(extractor.extract(p.documents)), piece)] = piece
+                if len(running) >= 2 * threads:
+                    yield from _finished(running)
+            while running:
+                yield from _finished(running)
+        finally:
+            for future in running:
+                future.cancel()
+
+
+def _finished(running: dict[Future[list[Extraction]], _Slice]) -> Iterator[tuple[_Slice, list[Extraction]]]:
+    done, _ = wait(running, return_when=FIRST_COMPLETED)
+    for future in done:
+        yield running.pop(future), future.result()
+
+
+class _Saver:
+    """Stores outcomes in batches and holds each partition's tally until the last of it is stored."""
+
+    def __init__(self, engine: Engine, extractor: Extractor, run_id: str | None) -> None:
+        self.engine, self.extractor, self.run_id = engine, extractor, run_id
+        self.waiting: list[Extraction] = []
+        self.tallies: dict[PartitionKey, KeyOutcome] = {}
+        self.slices: Counter[PartitionKey] = Counter()
+        self.complete: set[PartitionKey] = set()
+
+    def add(self, piece: _Slice, extractions: list[Extraction]) -> Iterator[KeyOutcome]:
+        tally = self.tallies.setdefault(piece.key, KeyOutcome(piece.key))
+        for extraction in extractions:
+            tally.add(extraction)
+        self.waiting += extractions
+        self.slices[piece.key] += 1
+        if self.slices[piece.key] == piece.of:
+            del self.slices[piece.key]
+            self.complete.add(piece.key)
+        if len(self.waiting) >= SAVE_AT or any(extraction.usage.calls for extraction in extractions):
+            yield from self.flush()
+
+    def flush(self) -> Iterator[KeyOutcome]:
+        if self.waiting:
+            save_extractions(self.engine, self.waiting, self.extractor.fingerprint, self.extractor.model, self.run_id)
+            self.waiting = []
+        for key in sorted(self.complete):
+            yield self.tallies.pop(key)
+        self.complete = set()
