@@ -17,6 +17,7 @@ Messages hold no text of a request or an answer, and no key.
 """
 
 from ingest_pipeline.errors import ConfigurationError, IngestError
+from ingest_pipeline.llm.exchange import CallUsage
 
 
 class LlmStopped(ConfigurationError):
@@ -106,10 +107,14 @@ STOP_ERRORS: dict[str, type[CredentialsRejected] | type[ModelNotFound] | type[Qu
 
 
 class CallFailed(IngestError):
-    """One request failed. ``reason`` is a short stable code; ``smaller_may_work`` that a part of it may succeed."""
+    """One request failed. ``reason`` is a short stable code; ``smaller_may_work``: a part of it may succeed.
+
+    ``usage``: what it took nevertheless.
+    """
 
     def __init__(self, reason: str, message: str, *, smaller_may_work: bool = False) -> None:
         super().__init__(message)
+        self.usage = CallUsage()
         self.reason = reason
         self.smaller_may_work = smaller_may_work
 

@@ -59,7 +59,7 @@ class LlmCallRow(Base):
     """One call that was sent, or is about to be. No text of it, neither way.
 
     ``outcome``: ``pending`` while under way; ``ok``, ``invalid`` (answered, not usable), ``truncated``, ``refused``;
-    ``rate_limited``, ``server_error``, ``timeout``, ``connection``, ``bad_request``, ``too_long``, ``auth``,
+    ``rate_limited``, ``server_error``, ``timeout``, ``bad_request``, ``unsupported``, ``too_long``, ``auth``,
     ``not_found``, ``quota``; ``unsent`` (given up before it was sent); ``lost`` (its process died or was stopped).
     ``cost_usd`` is null when the model's price is unknown; ``cost_estimated`` marks calls without an answer that may
     have been billed: they are charged at ``held_usd``, the most they can cost, so that a budget holds in any case.

@@ -1,0 +1,168 @@
+"""The LLM client: every call of every thread, process and machine goes through it, or through one like it.
+
+    complete ─▶ cache ─▶ claim + hold ─▶ rate slot ─▶ provider ─▶ answer + settlement + cache entry ─▶ parse
+                  ▲                          └── 429, 5xx, time-out: account, wait, next slot ──┘       │
+                  └────────────────────── invalid: ask again, at most max_reasks times ─────────────────┘
+
+Every single question is cached under its own key, follow-ups to invalid answers too. A run that was killed therefore
+walks through the same questions again and pays only for those whose answers had not arrived.
+"""
+
+import random
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from sqlalchemy import Engine
+
+from ingest_pipeline.llm.attempts import ModelCaller
+from ingest_pipeline.llm.cache import CachedReply
+from ingest_pipeline.llm.errors import CallFailed, ClientClosed, PricesMissing, ProviderUnavailable
+from ingest_pipeline.llm.exchange import CallUsage, InvalidAnswer, LlmAnswer, LlmRequest, Message, request_key
+from ingest_pipeline.llm.ledger import Ledger
+from ingest_pipeline.llm.limiter import CircuitOpen, Limiter
+from ingest_pipeline.llm.limits import Clock, LimitsDb, Worker
+from ingest_pipeline.llm.prices import Prices
+from ingest_pipeline.llm.settings import LlmSettings, ModelSettings
+from ingest_pipeline.llm.transport import LitellmTransport, Transport
+
+T = TypeVar("T")
+
+TRUNCATED_REASONS = frozenset({"length", "max_tokens"})
+REFUSED_REASONS = frozenset({"content_filter", "refusal"})
+
+
+class LlmClient:
+    """Blocking and thread-safe; make one per process and ``close`` it at the end.
+
+    ``engine``: the store's database. ``limits_engine``: from ``open_limits``. Do not call ``complete`` while the
+    calling thread holds a write transaction on a SQLite store: the client writes there too.
+    """
+
+    def __init__(
+        self,
+        settings: LlmSettings,
+        engine: Engine,
+        limits_engine: Engine,
+        *,
+        transport: Transport | None = None,
+        clock: Clock | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], None] | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.settings = settings
+        self._transport: Transport = transport or LitellmTransport()
+        self._limits = LimitsDb(limits_engine, clock)
+        self._worker = Worker(self._limits, settings.lease_s)
+        self._closing = threading.Event()
+        self._sleep = sleep or self._closing.wait
+        self.ledger = Ledger(engine, self._limits, settings.budget_usd, settings.budget_period, now)
+        self._rng = rng or random.Random()
+        self._callers: dict[str, ModelCaller] = {}
+        self._opening = threading.Lock()
+
+    def check(self) -> None:
+        """Import the transport, look the models up and become a live worker; the first ``complete`` does it as well.
+
+        Raises ModelNotFound, or PricesMissing when a budget is set and a model has no price.
+        """
+        if self._callers:
+            return
+        with self._opening:
+            if self._callers:
+                return
+            for model in self.settings.models:
+                self._transport.check(model)
+            prices = [self._prices(model) for model in self.settings.models]
+            self._worker.start()
+            self.ledger.settle_lost()
+            callers = zip(self.settings.models, prices, strict=True)
+            self._callers = {model.name: self._caller(model, price) for model, price in callers}
+
+    def close(self) -> None:
+        """End all waits (they raise ClientClosed) and give up what this process holds. Idempotent."""
+        self._closing.set()
+        self._worker.close()
+
+    def complete(self, request: LlmRequest[T]) -> LlmAnswer[T]:
+        """Ask until there is a valid answer.
+
+        Raises CallFailed for this request alone, an LlmStopped when no request makes sense any more, ClientClosed.
+        """
+        usage = CallUsage()
+        try:
+            return self._complete(request, usage)
+        except CallFailed as error:
+            error.usage = usage
+            raise
+
+    def _complete(self, request: LlmRequest[T], usage: CallUsage) -> LlmAnswer[T]:
+        self.check()
+        messages = request.messages
+        asked: list[str] = []
+        for _ in range(1 + self.settings.max_reasks):
+            answer, call_id = self._ask(request, messages, usage)
+            asked.append(answer.key)
+            if answer.reply.finish_reason in TRUNCATED_REASONS:
+                raise CallFailed("truncated", "the answer is longer than the limit", smaller_may_work=True)
+            if answer.reply.finish_reason in REFUSED_REASONS:
+                raise CallFailed("refused", "the provider's content filter ended the answer", smaller_may_work=True)
+            try:
+                return LlmAnswer(request.parse(answer.reply.text), answer.model, usage)
+            except InvalidAnswer as error:
+                if call_id is not None:
+                    self.ledger.mark_invalid(call_id)
+                messages = request.reask(messages, answer.reply.text, str(error))
+        self.ledger.forget(asked)
+        raise CallFailed("invalid_answer", "no answer fits the schema", smaller_may_work=True)
+
+    def _ask(
+        self, request: LlmRequest[T], messages: tuple[Message, ...], usage: CallUsage
+    ) -> tuple[CachedReply, str | None]:
+        """The answer of the first model that has one, from the cache or new; the id of the call when it is new."""
+        keys = {model.name: request_key(model, messages, request.format) for model in self.settings.models}
+        cached = self.ledger.find(list(keys.values()))
+        if cached is not None:
+            usage.cache_hits += 1
+            return cached, None
+        for model in self.settings.models:
+            has_next = model is not self.settings.models[-1]
+            try:
+                return self._callers[model.name].ask(
+                    keys[model.name], request, messages, usage, 0.0 if has_next else self.settings.outage_s
+                )
+            except CircuitOpen as error:
+                if not has_next:
+                    raise ProviderUnavailable(model.name, error.seconds) from error
+            except CallFailed as error:
+                if not has_next or error.reason not in ("server_error", "timeout"):
+                    raise
+        raise AssertionError("settings have no model")
+
+    def _prices(self, model: ModelSettings) -> Prices | None:
+        prices = model.prices or self._transport.prices(model)
+        if prices is None and self.settings.budget_usd is not None:
+            raise PricesMissing(model.name)
+        return prices
+
+    def _caller(self, model: ModelSettings, prices: Prices | None) -> ModelCaller:
+        limiter = Limiter(
+            self._limits,
+            self._worker,
+            model.limiter_name,
+            model.rates,
+            model=model.name,
+            probe_lease_s=model.timeout_s + 5,
+            pause=self._pause,
+        )
+        return ModelCaller(
+            model, prices, self.settings, limiter, self.ledger, self._transport, self._worker.id, self._pause, self._rng
+        )
+
+    def _pause(self, seconds: float) -> None:
+        if seconds > 0:
+            self._sleep(seconds)
+        if self._closing.is_set():
+            raise ClientClosed("the LLM client was closed while a request waited")

@@ -1,0 +1,213 @@
+"""How a call reaches a provider: through litellm, which is imported by the first call and does no retries itself."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from typing import Any, Protocol
+
+from ingest_pipeline.llm.errors import ModelNotFound
+from ingest_pipeline.llm.exchange import AnswerFormat, Message, ProviderReply
+from ingest_pipeline.llm.prices import Prices, estimate_tokens
+from ingest_pipeline.llm.settings import AnswerMode, ModelSettings
+
+
+class FailureKind(StrEnum):
+    """What a failed call means. The values are outcomes in ``llm_calls``."""
+
+    RATE_LIMITED = "rate_limited"
+    SERVER_ERROR = "server_error"  # also: no connection
+    TIMEOUT = "timeout"
+    AUTH = "auth"
+    NOT_FOUND = "not_found"
+    QUOTA = "quota"
+    TOO_LONG = "too_long"
+    REFUSED = "refused"  # the provider's content filter
+    UNSUPPORTED = "unsupported"  # a parameter; ``ProviderFailure.parameter`` names it
+    BAD_REQUEST = "bad_request"
+
+
+class ProviderFailure(Exception):
+    """A call that brought no answer. Holds no text of the call or the provider's message."""
+
+    def __init__(
+        self,
+        kind: FailureKind,
+        status_code: int | None = None,
+        retry_after_s: float | None = None,
+        parameter: str | None = None,
+    ) -> None:
+        super().__init__(f"{kind} (HTTP {status_code})")
+        self.kind = kind
+        self.status_code = status_code
+        self.retry_after_s = retry_after_s
+        self.parameter = parameter
+
+
+@dataclass(frozen=True)
+class ProviderCall:
+    """One call as it is sent. ``omit`` are parameters that this model does not take."""
+
+    model: ModelSettings
+    messages: Sequence[Message]
+    format: AnswerFormat | None
+    mode: AnswerMode
+    omit: frozenset[str] = frozenset()
+
+
+class Transport(Protocol):
+    def check(self, model: ModelSettings) -> None:
+        """Get ready, which may take seconds. Raises ModelNotFound for a model that nobody serves."""
+        ...
+
+    def prices(self, model: ModelSettings) -> Prices | None:
+        """The list price of the model, if known."""
+        ...
+
+    def send(self, call: ProviderCall) -> ProviderReply:
+        """Send once. Raises ProviderFailure."""
+        ...
+
+
+class LitellmTransport:
+    """``litellm.completion`` with its own retries off."""
+
+    def check(self, model: ModelSettings) -> None:
+        litellm = _litellm()
+        try:
+            litellm.get_llm_provider(model.name, api_base=model.api_base)
+        except litellm.exceptions.BadRequestError as error:
+            raise ModelNotFound(model.name) from error
+
+    def prices(self, model: ModelSettings) -> Prices | None:
+        listed = _litellm().model_cost
+        entry = listed.get(model.name) or listed.get(model.name.partition("/")[2])
+        if not entry or entry.get("input_cost_per_token") is None or entry.get("output_cost_per_token") is None:
+            return None
+        cached = entry.get("cache_read_input_token_cost")
+        return Prices(
+            entry["input_cost_per_token"] * 1e6,
+            entry["output_cost_per_token"] * 1e6,
+            None if cached is None else cached * 1e6,
+        )
+
+    def send(self, call: ProviderCall) -> ProviderReply:
+        litellm = _litellm()
+        from openai import OpenAIError  # the base of litellm's exceptions
+
+        try:
+            response = litellm.completion(**_arguments(call))
+        except OpenAIError as error:
+            raise failure(error) from None
+        return _reply(call, response)
+
+
+@cache
+def _litellm() -> Any:
+    """The module; its import takes 2–3 s and must not fetch a price list from the network."""
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    import litellm
+
+    litellm.suppress_debug_info = True
+    litellm.telemetry = False
+    return litellm
+
+
+def _arguments(call: ProviderCall) -> dict[str, Any]:
+    model = call.model
+    arguments: dict[str, Any] = {
+        "model": model.name,
+        "messages": [{"role": message.role, "content": message.content} for message in call.messages],
+        "timeout": model.timeout_s,
+        "max_retries": 0,
+        "num_retries": 0,
+    }
+    limit = "max_completion_tokens" if "max_tokens" in call.omit else "max_tokens"
+    arguments[limit] = model.max_output_tokens
+    if model.temperature is not None and "temperature" not in call.omit:
+        arguments["temperature"] = model.temperature
+    if model.api_base is not None:
+        arguments["api_base"] = model.api_base
+    if model.api_key is not None:
+        arguments["api_key"] = model.api_key.get_secret_value()
+    if call.format is not None and call.mode is not AnswerMode.PROMPT:
+        arguments["response_format"] = _response_format(call.format, call.mode)
+    return arguments
+
+
+def _response_format(answer_format: AnswerFormat, mode: AnswerMode) -> dict[str, Any]:
+    if mode is AnswerMode.OBJECT:
+        return {"type": "json_object"}
+    schema = {"name": answer_format.name, "schema": answer_format.schema, "strict": True}
+    return {"type": "json_schema", "json_schema": schema}
+
+
+def _reply(call: ProviderCall, response: Any) -> ProviderReply:
+    if not response.choices:
+        raise ProviderFailure(FailureKind.SERVER_ERROR, 200)
+    choice = response.choices[0]
+    text = choice.message.content or ""
+    usage = getattr(response, "usage", None)
+    details = getattr(usage, "prompt_tokens_details", None)
+    prompt = "".join(message.content for message in call.messages)
+    return ProviderReply(
+        text=text,
+        finish_reason=choice.finish_reason or "stop",
+        input_tokens=getattr(usage, "prompt_tokens", 0) or estimate_tokens(prompt),
+        output_tokens=getattr(usage, "completion_tokens", 0) or estimate_tokens(text),
+        cached_tokens=getattr(details, "cached_tokens", 0) or 0,
+    )
+
+
+_QUOTA = re.compile(r"insufficient_quota|exceeded your current quota|credit balance is too low", re.I)
+_TOO_LONG = re.compile(r"context_length_exceeded|maximum context length|context window|prompt is too long", re.I)
+_FILTERED = re.compile(r"content_policy|content_filter|content management policy|safety (system|reasons)", re.I)
+_FORMAT = re.compile(r"response_format|json_schema|response_schema|structured output", re.I)
+
+
+def failure(error: Exception) -> ProviderFailure:
+    """What a litellm exception means: by its status code, because its class is often another's."""
+    code = str(getattr(error, "status_code", None))
+    status = int(code) if code.isdigit() else 500
+    headers = getattr(error, "litellm_response_headers", None) or {}
+    return classify(status, str(error), headers)
+
+
+def classify(status: int, message: str, headers: Mapping[str, str]) -> ProviderFailure:
+    """What a refusal with this status, text and headers means."""
+    kind, parameter = _kind(status, message)
+    return ProviderFailure(kind, status, retry_after(headers), parameter)
+
+
+def _kind(status: int, message: str) -> tuple[FailureKind, str | None]:
+    by_status = {401: FailureKind.AUTH, 403: FailureKind.AUTH, 404: FailureKind.NOT_FOUND, 408: FailureKind.TIMEOUT}
+    if status in by_status:
+        return by_status[status], None
+    if _QUOTA.search(message):
+        return FailureKind.QUOTA, None
+    if status == 429:
+        return FailureKind.RATE_LIMITED, None
+    if status >= 500:
+        return FailureKind.SERVER_ERROR, None
+    if status == 413 or _TOO_LONG.search(message):
+        return FailureKind.TOO_LONG, None
+    if _FILTERED.search(message):
+        return FailureKind.REFUSED, None
+    if _FORMAT.search(message):
+        return FailureKind.UNSUPPORTED, "response_format"
+    for parameter in ("temperature", "max_tokens"):
+        if parameter in message:
+            return FailureKind.UNSUPPORTED, parameter
+    return FailureKind.BAD_REQUEST, None
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds of a ``retry-after-ms`` or ``retry-after`` header; None without a usable one (an HTTP date is not)."""
+    lowered = {str(name).lower(): str(value) for name, value in headers.items()}
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        value = lowered.get(name, "").strip()
+        if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value):
+            return float(value) / unit
+    return None
