@@ -101,7 +101,7 @@ def test_person() -> None:
 def test_windows_that_do_not_touch_are_set_apart() -> None:
     """Turns between them are nobody's business."""
     turns = [Turn("a" if n in {0, 9} else "b", "A" if n in {0, 9} else "B", str(n), str(n), None) for n in range(10)]
-    text, segments = excerpt(turns, "a")
+    text, segments = excerpt(turns, [0, 9])
     assert text == "A: 0\nB: 1\n\nB: 7\nB: 8\nA: 9"
     assert [text[s.start : s.end] for s in segments] == ["0", "1", "7", "8", "9"]
 

@@ -1,5 +1,6 @@
 """One person's part of a conversation-day as text: their messages with the turns around them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,16 +22,18 @@ class Turn:
     is_staff: bool = False
 
 
-def excerpt(turns: list[Turn], subject: str) -> tuple[str, tuple[Segment, ...]]:
-    """The text about ``subject`` (a ``speaker``) as ``Name: message`` lines, and whose words each span holds.
+def excerpt(turns: Sequence[Turn], own: Sequence[int]) -> tuple[str, tuple[Segment, ...]]:
+    """The text about one person as ``Name: message`` lines, and whose words each span holds.
 
-    Around each run of the subject's messages stand up to TURNS_BEFORE and TURNS_AFTER turns of others; windows that do
-    not touch are set apart by a blank line. Segments cover message bodies only, without lines quoted with ``>``.
+    ``own`` are the indices of the person's turns, ascending, at least one. Around each run of them stand up to
+    TURNS_BEFORE and TURNS_AFTER turns of others; windows that do not touch are set apart by a blank line. Segments
+    cover message bodies only, without lines quoted with ``>``.
     """
+    subject = turns[own[0]].speaker
     pieces: list[str] = []
     segments: list[Segment] = []
     length = 0
-    for number, (start, end) in enumerate(_windows(turns, subject)):
+    for number, (start, end) in enumerate(_windows(len(turns), own)):
         if number:
             pieces.append("\n")
             length += 1
@@ -43,12 +46,10 @@ def excerpt(turns: list[Turn], subject: str) -> tuple[str, tuple[Segment, ...]]:
     return "".join(pieces).removesuffix("\n"), tuple(segments)
 
 
-def _windows(turns: list[Turn], subject: str) -> list[tuple[int, int]]:
+def _windows(count: int, own: Sequence[int]) -> list[tuple[int, int]]:
     windows: list[tuple[int, int]] = []
-    for index, turn in enumerate(turns):
-        if turn.speaker != subject:
-            continue
-        start, end = max(0, index - TURNS_BEFORE), min(len(turns), index + 1 + TURNS_AFTER)
+    for index in own:
+        start, end = max(0, index - TURNS_BEFORE), min(count, index + 1 + TURNS_AFTER)
         if windows and start <= windows[-1][1]:
             windows[-1] = (windows[-1][0], end)
         else:
@@ -59,6 +60,9 @@ def _windows(turns: list[Turn], subject: str) -> list[tuple[int, int]]:
 def _segments(turn: Turn, offset: int, subject: str) -> list[Segment]:
     """One segment per stretch of lines that the speaker did not quote."""
     role = Role.SUBJECT if turn.speaker == subject else Role.STAFF if turn.is_staff else Role.OTHER
+    if ">" not in turn.text and turn.text.strip():
+        end = offset + len(turn.text)
+        return [Segment(offset, end, role, turn.name, turn.native_id, turn.occurred_at)]
     spans: list[tuple[int, int]] = []
     position = offset
     for line in turn.text.split("\n"):

@@ -75,7 +75,7 @@ _ORIGINAL = (
     "|wiadomość oryginalna|oryginalna wiadomość|исходное сообщение|原始邮件|元のメッセージ"
 )
 ORIGINAL = re.compile(
-    rf"\s*(?:[-_]{{2,}}\s*(?:{_ORIGINAL})\s*[-_]{{2,}}|original message processed by .{1, 200})\s*$",
+    rf"\s*(?:[-_]{{2,}}\s*(?:{_ORIGINAL})\s*[-_]{{2,}}|original message processed by .{{1,200}})\s*$",
     re.IGNORECASE,
 )
 FROM_LABEL = re.compile(

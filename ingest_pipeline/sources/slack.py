@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from ingest_pipeline.documents import Identifier, Item, Json, Person, Record, Rejected, Skipped, Source
+from ingest_pipeline.documents import Identifier, Item, Json, Person, Record, Rejected, Segment, Skipped, Source
 from ingest_pipeline.errors import UnreadableFile
 from ingest_pipeline.sources.archives import ZIP_MAGIC, Archive, open_zip
 from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
@@ -194,14 +194,15 @@ def _day_items(
             messages[found.ts] = found
     ordered = sorted(messages.values(), key=lambda message: (message.moment, message.ts))
     turns = [_turn(message, options) for message in ordered]
-    own: dict[str, list[_Message]] = {}
-    for turn, message in zip(turns, ordered, strict=True):
+    own: dict[str, list[int]] = {}
+    for index, turn in enumerate(turns):
         if turn.is_staff:
             skipped["internal_sender"] += 1
         else:
-            own.setdefault(turn.speaker, []).append(message)
-    for spoken in own.values():
-        yield _record(file, day, spoken, turns, workspace)
+            own.setdefault(turn.speaker, []).append(index)
+    for indices in own.values():
+        text, segments = excerpt(turns, indices)
+        yield _record(file, day, [ordered[index] for index in indices], text, segments, workspace)
 
 
 def _turn(message: _Message, options: ReadOptions) -> Turn:
@@ -252,10 +253,16 @@ def _moment(ts: str) -> datetime | None:
     return _EPOCH + timedelta(seconds=int(match[1]), microseconds=int((match[2] or "").ljust(6, "0")))
 
 
-def _record(file: SourceFile, day: _Day, own: list[_Message], turns: list[Turn], workspace: _Workspace) -> Record:
-    """The record of one person's messages ``own`` (at least one) among the day's ``turns``."""
+def _record(
+    file: SourceFile,
+    day: _Day,
+    own: list[_Message],
+    text: str,
+    segments: tuple[Segment, ...],
+    workspace: _Workspace,
+) -> Record:
+    """The record of one person's messages ``own`` (at least one)."""
     user = own[0].user
-    text, segments = excerpt(turns, user.id)
     conversation = day.conversation
     threads = dict.fromkeys(message.thread for message in own if message.thread)
     metadata: dict[str, Json] = {
