@@ -28,6 +28,7 @@ from ingest_pipeline.documents import utc
 Direction: TypeAlias = Literal["past", "ahead", "nearest", "last", "this", "next"]
 
 _MAX_PHRASE = 80
+_ANY_DAY = datetime(2000, 6, 15, tzinfo=UTC)
 _MONTHS = {name.casefold(): n for n, name in enumerate(calendar.month_name) if n}
 _MONTHS |= {name[:3]: n for name, n in _MONTHS.items()} | {"sept": 9}
 _WEEKDAYS = {name.casefold(): n for n, name in enumerate(calendar.day_name)}
@@ -94,8 +95,8 @@ def resolve(phrase: str, said_at: datetime, timezone: str = "UTC", *, ahead: boo
 
 
 def find(text: str) -> list[PhraseSpan]:
-    """The date phrases in a text, in order, each the longest at its place. Not every one resolves."""
-    return [PhraseSpan(m.start(), m.end(), m.group()) for m in _FIND.finditer(text)]
+    """The date phrases in a text, in order, each the longest at its place; durations and impossible dates are none."""
+    return [PhraseSpan(m.start(), m.end(), m.group()) for m in _FIND.finditer(text) if resolve(m.group(), _ANY_DAY)]
 
 
 def looks_ahead(sentence: str) -> bool:
