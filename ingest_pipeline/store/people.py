@@ -17,6 +17,9 @@ from ingest_pipeline.store.upsert import IN_LIST, batches, select_in, upsert
 SHAREABLE = frozenset({"email", "phone"})
 """Kinds of identifiers that several people may use."""
 
+BUCKETS = 1_024
+"""Partitions when there are too many profiles for one each (INGEST_PARTITION_BY=bucket)."""
+
 _IDENTITY_LOCK = 7031995
 
 
@@ -229,13 +232,18 @@ class _Assignment:
                 .where((Profile.id == profile) | (Profile.merged_into == profile))
                 .values(merged_into=heir, updated_at=self.now)
             )
+            # Texts given for the profile itself hang on no identifier.
+            direct = (DocumentRow.profile_id == profile) & DocumentRow.identifier_id.is_(None)
+            self.connection.execute(update(DocumentRow).where(direct).values(profile_id=heir))
+            mark_changed(self.connection, {heir})
 
 
 def new_profile(profile_id: str, name: str | None, now: datetime) -> dict[str, object]:
     """A row for ``profiles``. The partition key is random: it ends up in Dagster's event log for good."""
+    key = secrets.token_hex(8)
     return {
-        "id": profile_id, "partition_key": secrets.token_hex(8), "display_name": name, "summary_version": 0,
-        "changes": 1, "folded": 0, "created_at": now, "updated_at": now,
+        "id": profile_id, "partition_key": key, "bucket": int(key, 16) % BUCKETS,
+        "display_name": name, "summary_version": 0, "changes": 1, "folded": 0, "created_at": now, "updated_at": now,
     }  # fmt: skip
 
 

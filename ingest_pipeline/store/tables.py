@@ -20,7 +20,10 @@ _UNFOLDED = "changes <> folded"
 
 
 class Profile(Base):
-    """One person. ``changes`` counts what happened to its observations, ``folded`` is the count last folded."""
+    """One person. ``bucket`` is the stable hash bucket that may serve as its partition.
+
+    ``changes`` counts what happened to its observations, ``folded`` is the count last folded.
+    """
 
     __tablename__ = "profiles"
     __table_args__ = (
@@ -29,6 +32,7 @@ class Profile(Base):
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     partition_key: Mapped[str] = mapped_column(String(32), unique=True)
+    bucket: Mapped[int] = mapped_column(index=True)
     external_id: Mapped[str | None] = mapped_column(unique=True)
     display_name: Mapped[str | None]
     summary: Mapped[str | None] = mapped_column(Text)

@@ -1,0 +1,1 @@
+"""What is materialised, per which partition, when. No parsing, no SQL, no prompts."""

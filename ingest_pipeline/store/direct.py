@@ -1,0 +1,91 @@
+"""Texts given one by one: stored before anything else happens to them, recorded in Dagster at the next sync."""
+
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Engine, select, update
+
+from ingest_pipeline.documents import Json, Role, Segment, Source, content_hash, stable_id
+from ingest_pipeline.errors import InvalidInput
+from ingest_pipeline.extracting import KeyOutcome
+from ingest_pipeline.extraction.base import Extraction, Status, Usage
+from ingest_pipeline.store.documents import segment_json
+from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.extractions import PartitionKey
+from ingest_pipeline.store.people import mark_changed
+from ingest_pipeline.store.tables import DocumentRow, ExtractionRow, Profile
+from ingest_pipeline.store.upsert import upsert
+
+
+def save_text(
+    engine: Engine,
+    profile_id: str,
+    text: str,
+    source: str | None,
+    metadata: dict[str, Json] | None,
+    occurred_at: datetime,
+) -> str:
+    """Store a text about a profile and return its document id. The same text again is the same document."""
+    segments = (Segment(0, len(text), Role.SUBJECT),)
+    digest = content_hash(text, segments)
+    record_key = stable_id("direct", profile_id, digest)
+    document_id = stable_id("document", record_key, digest)
+    now = datetime.now(UTC)
+    row: dict[str, Any] = {
+        "id": document_id, "record_key": record_key, "identifier_id": None, "profile_id": profile_id,
+        "source": Source.DIRECT.value, "origin": "api", "kind": "text", "native_id": document_id, "text": text,
+        "segments": [segment_json(segment) for segment in segments],
+        "metadata": {"source": source, "metadata": metadata}, "occurred_at": occurred_at, "modified_at": None,
+        "content_hash": digest, "file_id": None, "position": None, "superseded_at": None, "state": "pending",
+        "fingerprint": None, "created_at": now, "run_id": None,
+    }  # fmt: skip
+    with engine.begin() as connection:
+        upsert(connection, DocumentRow, [row])
+    return document_id
+
+
+def profile_of_document(engine: Engine, document_id: str) -> tuple[str, Source]:
+    """The profile and source of a document. Raises InvalidInput when there is no such document with a profile."""
+    try:
+        key = str(uuid.UUID(document_id))
+    except ValueError:
+        raise InvalidInput("invalid_document", "document_id must be the id (UUID) of a stored document") from None
+    query = select(DocumentRow.profile_id, DocumentRow.source).where(DocumentRow.id == key)
+    with reading(engine) as connection:
+        row = connection.execute(query).one_or_none()
+    if row is None or row.profile_id is None:
+        raise InvalidInput("document_not_found", "no document of a profile has this document_id")
+    return row.profile_id, Source(row.source)
+
+
+def adopt_unrecorded(engine: Engine, run_id: str) -> Iterator[KeyOutcome]:
+    """Outcomes that came about outside of any run, by partition; from now on they belong to this run.
+
+    Their profiles are marked for folding, so that the run records their tables as well.
+    """
+    query = (
+        select(*ExtractionRow.__table__.columns, DocumentRow.profile_id, DocumentRow.source, Profile.partition_key)
+        .join(DocumentRow, DocumentRow.id == ExtractionRow.document_id)
+        .join(Profile, Profile.id == DocumentRow.profile_id)
+        .where(ExtractionRow.run_id.is_(None), ExtractionRow.status != Status.FAILED.value)
+        .order_by(DocumentRow.profile_id, DocumentRow.source)
+    )
+    outcomes: dict[PartitionKey, KeyOutcome] = {}
+    with engine.begin() as connection:
+        for row in connection.execute(query):
+            key = PartitionKey(row.profile_id, Source(row.source), row.partition_key)
+            outcomes.setdefault(key, KeyOutcome(key)).add(_extraction(row))
+        if outcomes:
+            unrecorded = ExtractionRow.run_id.is_(None) & (ExtractionRow.status != Status.FAILED.value)
+            connection.execute(update(ExtractionRow).where(unrecorded).values(run_id=run_id))
+            mark_changed(connection, {key.profile_id for key in outcomes})
+    yield from outcomes.values()
+
+
+def _extraction(row: Any) -> Extraction:
+    usage = Usage(
+        calls=row.calls, input_tokens=row.input_tokens, output_tokens=row.output_tokens, cost_usd=row.cost_usd
+    )
+    return Extraction(row.document_id, Status(row.status), (), row.dropped, row.reason, usage)

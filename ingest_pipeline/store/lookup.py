@@ -1,0 +1,146 @@
+"""Finding profiles: by id, external id or identifier, and by search."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select
+
+from ingest_pipeline.errors import InvalidInput, ProfileNotFound
+from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.tables import DocumentRow, IdentifierRow, Memory, Profile, TraitRow
+from ingest_pipeline.store.upsert import select_in
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileSummary:
+    """A profile in a list. Counts are of current rows."""
+
+    id: str
+    external_id: str | None
+    name: str | None
+    identifiers: tuple[str, ...]
+    documents: int
+    traits: int
+    memories: int
+    updated_at: datetime
+
+
+def find_profile(engine: Engine, reference: str) -> str:
+    """The profile id for an id, an external id or an identifier such as ``alex@acme.com`` or ``slack:T1/U1``.
+
+    A merged profile resolves to the one it went into. Raises ProfileNotFound, or InvalidInput (``ambiguous_profile``)
+    when the identifier is claimed by several people.
+    """
+    with reading(engine) as connection:
+        for profile_id in (_by_id(connection, reference), _by_external_id(connection, reference)):
+            if profile_id:
+                return profile_id
+        return _by_identifier(connection, reference)
+
+
+def _by_id(connection: Connection, reference: str) -> str | None:
+    try:
+        profile_id = str(uuid.UUID(reference))
+    except ValueError:
+        return None
+    return _living(connection, select(Profile.id, Profile.merged_into).where(Profile.id == profile_id))
+
+
+def _by_external_id(connection: Connection, reference: str) -> str | None:
+    return _living(connection, select(Profile.id, Profile.merged_into).where(Profile.external_id == reference))
+
+
+def _living(connection: Connection, query: Select[Any]) -> str | None:
+    row = connection.execute(query).one_or_none()
+    return str(row.merged_into or row.id) if row else None
+
+
+def _by_identifier(connection: Connection, reference: str) -> str:
+    kind, _, value = reference.partition(":")
+    spellings = [("email", reference.strip().lower()), ("phone", reference.strip())]
+    spellings += [(kind, value)] if value else []
+    for kind, value in spellings:
+        row = connection.execute(
+            select(IdentifierRow.profile_id, IdentifierRow.ambiguous).where(
+                IdentifierRow.kind == kind, IdentifierRow.value == value
+            )
+        ).one_or_none()
+        if row and row.ambiguous:
+            raise InvalidInput(
+                "ambiguous_profile",
+                "this identifier is claimed by several people; use a profile id, `ingest profiles --search` lists them",
+            )
+        if row and row.profile_id:
+            return str(row.profile_id)
+    raise ProfileNotFound
+
+
+def check_profiles(engine: Engine, profile_ids: Sequence[str]) -> None:
+    """Raise InvalidInput when one of the ids is no living profile: Dagster itself accepts any."""
+    try:
+        wanted = {str(uuid.UUID(i)) for i in profile_ids}
+    except ValueError:
+        raise InvalidInput(
+            "invalid_profile", "profiles must be profile ids (UUIDs), as `ingest profiles` lists them"
+        ) from None
+    query = select(Profile.id).where(Profile.merged_into.is_(None))
+    with reading(engine) as connection:
+        found = {row.id for row in select_in(connection, query, Profile.id, wanted)}
+    if wanted - found:
+        raise InvalidInput(
+            "profile_not_found",
+            f"{len(wanted - found)} of {len(wanted)} profile ids are unknown or merged into another; "
+            "`ingest profiles` lists the current ones",
+        )
+
+
+def list_profiles(
+    engine: Engine, search: str = "", limit: int = 50, offset: int = 0
+) -> tuple[list[ProfileSummary], int]:
+    """A page of profiles by name, and how many there are. ``search`` looks in names, external ids and identifiers."""
+    condition: list[ColumnElement[bool]] = [Profile.merged_into.is_(None)]
+    if search:
+        like = "%" + search.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        by_identifier = select(IdentifierRow.profile_id).where(func.lower(IdentifierRow.value).like(like, escape="\\"))
+        condition.append(
+            func.lower(Profile.display_name).like(like, escape="\\")
+            | func.lower(Profile.external_id).like(like, escape="\\")
+            | Profile.id.in_(by_identifier)
+        )
+    order = (func.lower(func.coalesce(Profile.display_name, "~")), Profile.id)
+    with reading(engine) as connection:
+        total = connection.execute(select(func.count()).select_from(Profile).where(*condition)).scalar_one()
+        rows = list(
+            connection.execute(select(Profile.__table__).where(*condition).order_by(*order).limit(limit).offset(offset))
+        )
+        ids = [row.id for row in rows]
+        identifiers: dict[str, list[str]] = {i: [] for i in ids}
+        for row in select_in(connection, select(IdentifierRow.__table__), IdentifierRow.profile_id, ids):
+            identifiers[row.profile_id].append(
+                row.value if row.kind in ("email", "phone") else f"{row.kind}:{row.value}"
+            )
+        counts = {table: _counts(connection, table, ids) for table in (DocumentRow, TraitRow, Memory)}
+    summaries = [
+        ProfileSummary(
+            id=row.id,
+            external_id=row.external_id,
+            name=row.display_name,
+            identifiers=tuple(sorted(identifiers[row.id], key=lambda i: ("@" not in i, i))),
+            documents=counts[DocumentRow].get(row.id, 0),
+            traits=counts[TraitRow].get(row.id, 0),
+            memories=counts[Memory].get(row.id, 0),
+            updated_at=row.updated_at,
+        )
+        for row in rows
+    ]
+    return summaries, total
+
+
+def _counts(connection: Connection, table: Any, ids: Sequence[str]) -> dict[str, int]:
+    query = select(table.profile_id, func.count().label("n")).group_by(table.profile_id)
+    if table is DocumentRow:
+        query = query.where(DocumentRow.superseded_at.is_(None))
+    return {row.profile_id: row.n for row in select_in(connection, query, table.profile_id, ids)}

@@ -1,0 +1,1 @@
+"""Dagster resources: a core object plus its configuration and lifecycle."""

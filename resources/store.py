@@ -1,0 +1,44 @@
+"""The database as a resource."""
+
+import dagster as dg
+from pydantic import PrivateAttr
+from sqlalchemy import Engine
+
+from ingest_pipeline.extraction.traits import TraitSchema, load_traits
+from ingest_pipeline.settings import Settings, load_settings
+from ingest_pipeline.store.engine import open_engine
+from resources.failures import reported
+
+
+class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The store of INGEST_DATABASE_URL with the trait schema of INGEST_TRAITS. Opened once per process and run."""
+
+    _settings: Settings | None = PrivateAttr(default=None)
+    _engine: Engine | None = PrivateAttr(default=None)
+    _traits: TraitSchema | None = PrivateAttr(default=None)
+
+    @property
+    def settings(self) -> Settings:
+        if self._settings is None:
+            with reported():
+                self._settings = load_settings()
+        return self._settings
+
+    @property
+    def engine(self) -> Engine:
+        if self._engine is None:
+            with reported():
+                self._engine = open_engine(self.settings.database_url)
+        return self._engine
+
+    @property
+    def trait_schema(self) -> TraitSchema:
+        if self._traits is None:
+            with reported():
+                self._traits = load_traits(self.settings.traits)
+        return self._traits
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
