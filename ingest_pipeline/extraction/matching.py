@@ -1,5 +1,6 @@
 """A clause and its subject to what it says: the pattern for its verb, the slots' values, the claims."""
 
+import calendar
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -71,7 +72,7 @@ def match_clause(
     for pattern, regex, at in _candidates(text, position, end, start, own_words):
         if role not in pattern.roles or (is_question and not pattern.question):
             continue
-        found = regex.match(text, at, sentence_end if pattern.request or pattern.requires else end)
+        found = regex.match(text, at, sentence_end if pattern.whole else end)
         if found is None or (pattern.needs_word and not pattern.needs_word.search(found.group())):
             continue
         match = _evaluate(pattern, found, own_words)
@@ -221,11 +222,18 @@ def _fill(template: str, values: Mapping[str, str | tuple[str, ...]]) -> Iterato
         yield template.format(**{**values, listed: element})
 
 
+_WEEKDAY = re.compile(r"(?:on )?\w+day$", re.IGNORECASE)
+
+
 def date_words(stated: str | None, moment: datetime | None) -> str:
     """ " in June" for a date that still says something later; for a relative one its month, when it is known."""
-    if stated and not is_relative(stated):
-        return f" {stated.strip()}"
+    if stated and not is_relative(stated) and not _WEEKDAY.match(stated):
+        head, space, rest = stated.strip().partition(" ")
+        return f" {head.lower() if space and head.isalpha() and head not in _KEEP else head}{space}{rest}"
     return f" in {moment:%B %Y}" if moment else ""
+
+
+_KEEP = frozenset(month for n in range(1, 13) for month in (calendar.month_name[n], calendar.month_abbr[n]))
 
 
 def _finish(sentence: str) -> str:

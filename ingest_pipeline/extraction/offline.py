@@ -31,6 +31,7 @@ _TO_COME = {
     "company": "Will work at {value}{when}.",
     "job_title": "Will be {value}{when}.",
 }
+_ENDS = frozenset({"until", "till", "by", "before"})
 _DATED_TRAITS = frozenset({"location", "company", "job_title", "interests", "contact_preference", "preferred_language"})
 _MAX_SEGMENT = 200_000
 """Characters of one segment that are read; a longer one is a pasted log or book."""
@@ -106,7 +107,8 @@ class OfflineExtractor:
         if stated and said_at:
             ahead = dates.looks_ahead(sentence.text)
             moment = dates.resolve(stated, said_at, self.timezone, ahead=ahead)
-        is_future = bool(moment and said_at and moment > said_at + timedelta(days=1))
+        until = bool(stated and stated.split()[0].lower() in _ENDS)
+        is_future = bool(moment and said_at and moment > said_at + timedelta(days=1)) and not until
         for claim in match.claims(stated, moment):
             if is_future and claim.trait and claim.trait != "current_goals":
                 if claim.trait not in _TO_COME or claim.retract:
@@ -121,7 +123,7 @@ class OfflineExtractor:
                 quote=document.text[segment.start + quote_start : segment.start + quote_end],
                 confidence=claim.confidence,
                 importance=claim.importance,
-                stated=stated if _dates_it(claim, is_future) else None,
+                stated=stated if _dates_it(claim, is_future, until) else None,
                 retracted=claim.retract,
                 start=segment.start + quote_start,
             )
@@ -176,11 +178,11 @@ def _matches(
             yield match, (start, end)
 
 
-def _dates_it(claim: Claim, is_future: bool) -> bool:
+def _dates_it(claim: Claim, is_future: bool, until: bool) -> bool:
     """Whether a date in the clause is when the claim began to hold: a goal's deadline is not."""
     if claim.trait:
-        return claim.trait in _DATED_TRAITS
-    return claim.memory == "event" or not is_future
+        return claim.trait in _DATED_TRAITS and not until
+    return claim.memory == "event" or not (is_future or until)
 
 
 def _with_value(candidate: Candidate, value: object) -> Candidate:

@@ -47,6 +47,7 @@ class Pattern:
     ends_state: bool = False
     dated: bool = False
     requires: frozenset[str] = frozenset()
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def load_patterns() -> PatternSet:
     bare: list[Pattern] = []
     for entry in data["pattern"]:
         pattern = _compile(entry)
-        for word in dict.fromkeys(word for phrase in entry["on"] for word in _first_words(phrase)):
+        for word in dict.fromkeys(word for phrase in entry["on"] for word in _first_words(phrase, _who(entry))):
             by_word.setdefault(word, []).append(pattern)
         if pattern.bare is not None:
             bare.append(pattern)
@@ -86,19 +87,23 @@ def load_patterns() -> PatternSet:
     )
 
 
-def _first_words(phrase: str) -> tuple[str, ...]:
+def _who(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("who", "person"))
+
+
+def _first_words(phrase: str, who: str) -> tuple[str, ...]:
     if phrase == "chan":
         return tuple(first_word(w.split()[0]) for w in lexicon().channels if not w.startswith(("a ", "the ")))
     head = phrase.split()[0]
-    if head == "be":
+    if head == "be" and who != "request":
         return BE
     return ("will", "'ll") if head == "will" else (first_word(head),)
 
 
 def _compile(entry: Mapping[str, Any]) -> Pattern:
-    who = entry.get("who", "person")
+    who = _who(entry)
     adverbs = rf"(?: (?:{any_of(lexicon().adverbs)})(?![\w'])){{0,3}}"
-    verbs = "|".join(_verb(phrase, adverbs) for phrase in sorted(entry["on"], key=len, reverse=True))
+    verbs = "|".join(_verb(phrase, adverbs, who) for phrase in sorted(entry["on"], key=len, reverse=True))
     rest = _with_slots(entry["re"])
     needs_word = entry.get("needs_word")
     flags = re.IGNORECASE
@@ -118,6 +123,7 @@ def _compile(entry: Mapping[str, Any]) -> Pattern:
         needs_word=re.compile(rf"\b(?:{any_of(needs_word)})\b", flags) if needs_word else None,
         ends_state=entry.get("ends_state", False),
         dated=entry.get("dated", False),
+        whole=who == "request" or entry.get("whole", False),
         requires=frozenset(entry.get("requires", ())),
     )
 
@@ -127,11 +133,11 @@ def _roles(entry: Mapping[str, Any], who: str) -> frozenset[Role]:
     return frozenset(Role(role) for role in entry.get("roles", default))
 
 
-def _verb(phrase: str, adverbs: str) -> str:
+def _verb(phrase: str, adverbs: str, who: str) -> str:
     if phrase == "chan":
         return rf"(?P<chan>{any_of(lexicon().channels)})"
     head, _, tail = phrase.partition(" ")
-    if head == "be":
+    if head == "be" and who != "request":
         return _BE + (rf"{adverbs} {re.escape(tail)}" if tail else "")
     if head == "will":
         return r"(?:will|'ll)"

@@ -40,8 +40,11 @@ def third_person_verb(verb: str) -> str:
     if word.startswith(("be ", "'m ", "am ", "is ", "are ", "'re ", "'s ")):
         stem = word.split()[-1].removesuffix("ing")
         word = {"manag": "manages", "lead": "leads", "runn": "runs"}.get(stem, stem + "s")
-    elif not word.endswith("s"):
-        word += "s"
-    elif word.endswith("ss"):
-        word += "es"
+    else:
+        first, space, rest = word.partition(" ")
+        word = f"{first if first.endswith('s') and not first.endswith('ss') else _with_s(first)}{space}{rest}"
     return word[:1].upper() + word[1:]
+
+
+def _with_s(verb: str) -> str:
+    return verb + ("es" if verb.endswith(("ss", "sh", "ch", "x")) else "s")

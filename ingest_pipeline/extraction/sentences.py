@@ -36,6 +36,8 @@ _BREAK = re.compile(
     r"|[!?。！？]+"
     r"|\n"
 )
+_OPENING = frozenset("\"“„«'’([{<>|@#$€£+_`/\\")
+"""Marks that a sentence may start with; bullets, dashes and emoji in front of one are left out."""
 _LAST_WORD = re.compile(r"([\w.]{1,8})$")
 _WRAPPED = 48
 """A line shorter than this ended because its writer ended it, not because a mail program wrapped it."""
@@ -51,7 +53,7 @@ def sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
             wrapped = found.group().count("\n") == 1 and length >= _WRAPPED and not _starts_item(text, found.end(), end)
             if wrapped and text[found.start() - 1] not in ".!?:":
                 continue
-        elif found.group() == "." and _is_abbreviation(text, begin, found.start(), found.end(), end):
+        elif found.group() == "." and _is_abbreviation(text, begin, found.start()):
             continue
         yield from _trimmed(text, begin, found.end())
         begin = found.end()
@@ -63,19 +65,17 @@ def _starts_item(text: str, start: int, end: int) -> bool:
     return rest[:1] in "-*•–>|" if rest else True
 
 
-def _is_abbreviation(text: str, begin: int, dot: int, after: int, end: int) -> bool:
-    """ "Dr. Smith", "J. Smith"; and "approx. 20", where the next word is not capitalised."""
+def _is_abbreviation(text: str, begin: int, dot: int) -> bool:
+    """A dot that ends no sentence: "Dr. Smith", "J. Smith", "approx. 20"."""
     match = _LAST_WORD.search(text, max(begin, dot - 8), dot)
     if match is None:
         return False
     word = match.group(1)
-    single_letter = len(word) == 1 and word.isalpha() and word.isupper() and word != "I"
-    following = text[after : min(after + 3, end)].lstrip()
-    return single_letter or word.lower() in _ABBREVIATIONS or following[:1].islower()
+    return (len(word) == 1 and word.isupper() and word != "I") or word.lower() in _ABBREVIATIONS
 
 
 def _trimmed(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    while start < end and (text[start].isspace() or text[start] in "-*•–—"):
+    while start < end and not (text[start].isalnum() or text[start] in _OPENING):
         start += 1
     while end > start and text[end - 1].isspace():
         end -= 1
@@ -84,8 +84,9 @@ def _trimmed(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 _JOINT = re.compile(
-    r"(?:[,;:]\s+|\s+[-–—]+\s*|[–—]|\s*\(|\.{2,}\s*|…\s*)(?:(?:and|but|so|plus|or|because|also|then|as|since|yet)\s+)?"
-    r"|\s+(?:and|but|so|plus|because|as|since|although|though|while|whereas)\s+"
+    r"(?:[,;:]\s+|\s+[-–—]+\s*|[–—]|\s*\(|\.{2,}\s*|…\s*)(?:(?:and|but|so|plus|or|because|also|then|yet)\s+)?"
+    r"|\s*[\u2600-\u27bf\ufe0f\U0001f000-\U0001faff]+\s*"
+    r"|\s+(?:and|but|so|plus|because|although|though|while|whereas)\s+|\s+(?:as|since)\s+(?=(?:i|we|he|she|they|my|our)\b)"
     r"|\s+(?:know|mention|say|note|think|guess|afraid|believe|remind you|fyi)\s+(?:that\s+)?",
     re.IGNORECASE,
 )

@@ -38,55 +38,10 @@ _ZONE_NAME = (
 )
 _ZONE_ALIASES = {"cest": "CET", "eest": "EET"}
 _BAD_STARTS = frozenset(
-    {
-        "it",
-        "this",
-        "that",
-        "these",
-        "those",
-        "them",
-        "him",
-        "her",
-        "me",
-        "us",
-        "you",
-        "your",
-        "what",
-        "how",
-        "if",
-        "whether",
-    }
-    | {
-        "why",
-        "where",
-        "when",
-        "to",
-        "which",
-        "who",
-        "everything",
-        "something",
-        "anything",
-        "nothing",
-        "so",
-        "not",
-        "there",
-    }
-    | {
-        "any",
-        "some",
-        "one",
-        "all",
-        "being",
-        "getting",
-        "having",
-        "hearing",
-        "seeing",
-        "knowing",
-        "more",
-        "other",
-        "i",
-        "we",
-    }
+    {"it", "this", "that", "these", "those", "them", "him", "her", "me", "us", "you", "your", "what", "how", "if"}
+    | {"whether", "why", "where", "when", "to", "which", "who", "everything", "something", "anything", "nothing", "so"}
+    | {"not", "there", "any", "some", "being", "getting", "having", "hearing", "seeing", "knowing", "more", "other"}
+    | {"i", "we", "they", "he", "she"}
 )
 _NOT_NAMES = frozenset(
     {
@@ -320,14 +275,16 @@ def _infinitive(text: str, own: bool) -> str | None:
     return None if rest is None else f"to {rest}"
 
 
+_RELATIVE = re.compile(
+    r"\b(?:last|next|this|past|previous|coming|yesterday|today|tonight|tomorrow|ago|now|immediately"
+    r"|the (?:month|week|year|quarter)|(?:in|within) [\w ]{1,12} (?:day|week|month|year)s?)\b",
+    re.IGNORECASE,
+)
+
+
 def is_relative(date_phrase: str) -> bool:
     """Whether a date phrase says nothing by itself, later: "next month", but not "in June"."""
-    return not re.search(
-        r"\d{4}|\d{1,2}(?:st|nd|rd|th)?\b(?! \w+ ago)|q[1-4]\b"
-        r"|(?:^|[^\w])(?<!last )(?<!next )(?<!this )(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)",
-        date_phrase,
-        re.IGNORECASE,
-    )
+    return _RELATIVE.search(date_phrase) is not None
 
 
 def elements(text: str, own: bool) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ class ClauseStart:
 _PEOPLE = (
     "boss", "manager", "supervisor", "colleague", "colleagues", "coworker", "co-worker", "wife", "husband", "partner",
     "son", "daughter", "brother", "sister", "mother", "father", "mum", "mom", "dad", "parents", "kids", "children",
-    "friend", "friends", "assistant", "secretary", "team", "ceo", "cto", "cfo", "coo", "director", "predecessor",
+    "friend", "friends", "assistant", "secretary", "ceo", "cto", "cfo", "coo", "director", "predecessor",
     "successor", "neighbour", "neighbor", "girlfriend", "boyfriend", "fiancé", "fiancée", "uncle", "aunt", "cousin",
     "employee", "employees", "staff", "counterpart", "owner", "client", "clients", "customers", "supplier", "rep",
     "dispatcher", "driver", "drivers", "deputy", "intern", "accountant", "lawyer", "landlord", "roommate", "flatmate",
@@ -63,6 +63,12 @@ _NOTE_NOUN = re.compile(
     rf"(?:the |this |our )?(?:{_NOUNS})(?=[ '])(?:{_REPORTING}(?:(?:he|she|they)(?=[ ']))?)? *", re.IGNORECASE
 )
 _NOTE_REPORT = re.compile(rf"{_REPORTING[3:-1]}(?:he|she|they)(?=[ ']) *".replace(r"(?:\s+", "(?:", 1), re.IGNORECASE)
+_LEADING_WORDS = re.compile(
+    r"(?:(?:on|at) weekends|in my (?:free|spare) time|at the moment|these days|nowadays|personally|in general|by the way"
+    r"|currently|as you know|for the record|to be honest|honestly|luckily|unfortunately|sadly|hi|hello|hey|well|yes|no),? +"
+    r"(?=(?:i|we|my|he|she|they|customer|client)\b)",
+    re.IGNORECASE,
+)
 _LEADING_DATE = re.compile(
     r"(?:as of|from|since|in|on|starting|last|next|this|until|by|after|yesterday|today|two|three|a)\b"
     r"[\w ./-]{0,30}?,? (?=(?:i|we|he|she|they|customer|client)\b)",
@@ -90,7 +96,7 @@ def STARTERS() -> frozenset[str]:
         "could",
         "can",
     }
-    extra |= {"would", "if", "from", "mr", "mrs", "ms", "dr", "the", "this", "in", *_PEOPLE}
+    extra |= {"would", "if", "from", "mr", "mrs", "ms", "dr", "the", "this", "in"}
     patterns = load_patterns()
     words = (patterns.words | patterns.elided | extra | _adverbs()) - {"been"}
     return frozenset(words)
@@ -122,9 +128,12 @@ class Speaker:
 
     def hear(self, text: str, start: int, end: int) -> ClauseStart:
         """Whom the clause is about, and where it goes on."""
-        lead = _LEADING_DATE.match(text, start, end)
-        if lead and dates.find(lead.group()):
-            start = lead.end()
+        words = _LEADING_WORDS.match(text, start, end)
+        date = _LEADING_DATE.match(text, start, end)
+        if words:
+            start = words.end()
+        elif date and dates.find(date.group()):
+            start = date.end()
         heard = self._own(text, start, end) if self.is_own else self._note(text, start, end)
         self._first_clause = False
         return heard
