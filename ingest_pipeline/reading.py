@@ -79,6 +79,7 @@ def read_source(
 ) -> ReadReport:
     """Read what is new in one source's folder. Reading again what was read before changes nothing."""
     report = ReadReport(source)
+    options = inbox.options(source, options)
     for export, files in _changed_exports(engine, inbox, source, options, report, run_id):
         _read_export(engine, export, files, options, run_id, report, progress)
     return report

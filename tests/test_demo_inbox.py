@@ -51,7 +51,7 @@ def read_inbox(root: Path) -> Iterator[Item]:
     """All items of an inbox, each file read by the reader of the longest prefix of its path."""
     groups: dict[str, list[SourceFile]] = defaultdict(list)
     for path in sorted(root.rglob("*")):
-        if path.is_file() and path.name != ANSWER_KEY:
+        if path.is_file() and path.name not in (ANSWER_KEY, "_source.yaml"):
             file = source_file(root, path)
             groups[max((prefix for prefix in READERS if file.name.startswith(prefix)), key=len)].append(file)
     for prefix, files in groups.items():
@@ -174,7 +174,9 @@ def test_everybody_is_found_under_all_their_identifiers(inbox: tuple[Path, Answe
 
 def test_readers_recognise_their_files(inbox: tuple[Path, AnswerKey]) -> None:
     """Every file is one that its own reader takes."""
-    for path in (path for path in inbox[0].rglob("*") if path.is_file() and path.name != ANSWER_KEY):
+    for path in (
+        path for path in inbox[0].rglob("*") if path.is_file() and path.name not in (ANSWER_KEY, "_source.yaml")
+    ):
         file = source_file(inbox[0], path)
         prefix = max((prefix for prefix in READERS if file.name.startswith(prefix)), key=len)
         assert READERS[prefix].detect(file, path.read_bytes()[:65_536]), file.name

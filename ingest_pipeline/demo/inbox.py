@@ -14,8 +14,12 @@ from ingest_pipeline.demo.answers import AnswerKey, FileAnswer, PersonAnswer
 from ingest_pipeline.demo.chance import Chance
 from ingest_pipeline.demo.invent import Inventor
 from ingest_pipeline.demo.people import Person, staff, staff_email, story_people
+from ingest_pipeline.sources import folder_options
 
 ANSWER_KEY = "answer_key.json"
+_OPTIONS = (
+    b"# Staff of this domain write mails and messages but get no profile.\ninternal_domains: [northwind.example]\n"
+)
 MBOX = "email/support.mbox"
 SHARED = "email:info@hofladen-krause.example"
 """Two contacts of the CRM have this address."""
@@ -57,6 +61,7 @@ def generate(target: Path, seed: int = 7, people: int = 64) -> AnswerKey:
         nobody=_nobody(cast),
     )
     files[ANSWER_KEY] = key.to_json().encode()
+    files |= {f"{folder}/{folder_options.NAME}": _OPTIONS for folder in ("crm", "email", "chat")}
     _save(target, files)
     return key
 

@@ -12,7 +12,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from ingest_pipeline.documents import Source
 from ingest_pipeline.errors import ConfigurationError
-from ingest_pipeline.sources.base import SourceFile
+from ingest_pipeline.sources import folder_options
+from ingest_pipeline.sources.base import ReadOptions, SourceFile
 
 FOLDERS = (Source.CRM, Source.EMAIL, Source.CHAT)
 _HASH_BLOCK = 1 << 20
@@ -34,10 +35,19 @@ class Inbox:
         found = self.filesystem.find(folder, detail=True)
         for path in sorted(found):
             name = f"{source.value}/{path[len(folder) :].lstrip('/')}"
-            if any(part.startswith(".") or part == "__MACOSX" for part in name.split("/")):
+            parts = name.split("/")
+            if any(part.startswith(".") or part == "__MACOSX" for part in parts) or parts[1] == folder_options.NAME:
                 continue
             info = found[path]
             yield SourceFile(name, int(info.get("size") or 0), _modified(info), self._opener(path))
+
+    def options(self, source: Source, options: ReadOptions) -> ReadOptions:
+        """The options for one source's folder: its ``_source.yaml`` goes before the settings."""
+        name = f"{source.value}/{folder_options.NAME}"
+        path = f"{self.root.rstrip('/')}/{name}"
+        if not self.filesystem.exists(path):
+            return options
+        return folder_options.apply_folder_options(options, self.filesystem.cat_file(path), name)
 
     def _opener(self, path: str) -> Callable[[], BinaryIO]:
         # The built-in open reads several times faster than fsspec's wrapper of it.

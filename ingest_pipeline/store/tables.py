@@ -168,7 +168,7 @@ class ExtractionRow(Base):
     cost_usd: Mapped[float]
     attempts: Mapped[int]
     extracted_at: Mapped[datetime]
-    run_id: Mapped[str | None] = mapped_column(String(64))
+    run_id: Mapped[str | None] = mapped_column(String(64), index=True)
 
 
 class ObservationRow(Base):
