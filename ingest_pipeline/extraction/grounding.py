@@ -136,7 +136,9 @@ class _Finder:
 
     def has(self, segment: Segment, phrase: str) -> bool:
         """Whether the segment holds the phrase, read loosely."""
-        return bool(self._loose(phrase, segment.start, segment.end, None))
+        return self._text.find(phrase, segment.start, segment.end) >= 0 or bool(
+            self._loose(phrase, segment.start, segment.end, None)
+        )
 
     def words(self, segment: Segment) -> Callable[[], str]:
         return lambda: self._text[segment.start : segment.end]

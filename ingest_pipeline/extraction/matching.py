@@ -19,11 +19,14 @@ _HAVE = frozenset({"have", "'ve", "has", "'s"})
 _OWN_FIRST = frozenset({"my", "our"})
 _OWN_THIRD = frozenset({"his", "her", "their", "customer", "client"})
 _POLITE = re.compile(
-    r"(?:please|kindly|(?:could|can|would|will) (?:you|we)(?: please| kindly)?(?: possibly| maybe| also)?|would you mind"
-    r"|(?:i'd|i would|we'd|we would) (?:appreciate it|be (?:happy|glad|grateful)) if you (?:could|would)?|so|then|and|but|also"
+    r"(?:please|kindly|(?:could|can|would|will) (?:you|we)(?: please| kindly)?(?: possibly| maybe| also)?"
+    r"|would you mind"
+    r"|(?:i'd|i would|we'd|we would) (?:appreciate it|be (?:happy|glad|grateful)) if you (?:could|would)?|so|then"
+    r"|and|but|also"
     r"|(?:next time|in (?:the )?future|from now on|for (?:the )?future|if (?:at all )?possible|whenever possible),?"
     r"|(?:i'd|i would|we'd|we would) (?:like|ask) you to|(?:i|we) (?:want|need|ask) you to|you (?:can|may|could)"
-    r"|it would be (?:great|nice|good|helpful) if you (?:could|would)|may i ask you to|let's|let us|try to|just|always|in general,?"
+    r"|it would be (?:great|nice|good|helpful) if you (?:could|would)|may i ask you to|let's|let us|try to|just"
+    r"|always|in general,?"
     r"|generally,?|when you (?:write|answer|reply),?|feel free to|and so|maybe|perhaps|:|,)\s+",
     re.IGNORECASE,
 )
@@ -32,6 +35,8 @@ _CHANNEL_WORDS = {
     "phone": ("phone calls", "the phone"),
     "chat": ("chat messages", "chat"),
 }
+_FAILING = ("keep", "stopped working", "broken", "failing", "crash", "not working", "unusable")
+"""Cheap to look for; one of them is in every complaint."""
 _ELIDED_OWN = frozenset({"moved", "relocated", "based", "living", "joined"})
 _SENTENCES_OF_NUMBERS = {
     "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
@@ -79,6 +84,11 @@ def match_clause(
         if match is not None:
             return match
     return None
+
+
+def complains(sentence: str) -> bool:
+    """Whether ``complaint`` may find something; much cheaper."""
+    return any(sign in sentence for sign in _FAILING)
 
 
 def complaint(text: str, start: int, end: int, speaker: Speaker) -> Match | None:

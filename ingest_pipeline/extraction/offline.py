@@ -17,7 +17,7 @@ from ingest_pipeline.extraction import dates, guards
 from ingest_pipeline.extraction.base import Candidate, Extraction, Kind, MemoryType, Status
 from ingest_pipeline.extraction.fields import field_candidates
 from ingest_pipeline.extraction.grounding import ground
-from ingest_pipeline.extraction.matching import Match, complaint, date_words, match_clause
+from ingest_pipeline.extraction.matching import Match, complains, complaint, date_words, match_clause
 from ingest_pipeline.extraction.patterns import Claim, load_patterns
 from ingest_pipeline.extraction.sentences import clauses, sentences
 from ingest_pipeline.extraction.speakers import STARTERS, Speaker, speaker_for
@@ -82,19 +82,24 @@ class OfflineExtractor:
 
     def _read(self, document: Document, segment: Segment) -> Iterator[Candidate]:
         start, end = segment.start, min(segment.end, segment.start + _MAX_SEGMENT)
-        if guards.addresses_software(document.text, start, end):
-            return
         text = document.text[start:end].translate(_FLAT)
         quoted = guards.quoted_spans(text, 0, len(text))
         speaker = speaker_for(segment.role, document.subject_name)
         spans = list(sentences(document.text, start, end))
+        trusted = False
         for number, (first, last) in enumerate(spans):
             here = _Sentence(text, first - start, last - start)
-            after = spans[number + 1] if number + 1 < len(spans) else (start, start)
-            if text[here.start] in ">|" or not guards.is_meant(here.text, text[after[0] - start : after[1] - start]):
+            matches = () if text[here.start] in ">|" else tuple(_matches(here, quoted, speaker))
+            if not matches:
                 continue
-            for match, clause in _matches(here, quoted, speaker):
-                yield from self._claims(document, segment, here, clause, match)
+            # The guards come last because they cost more than the patterns and most sentences match nothing.
+            trusted = trusted or not guards.addresses_software(document.text, start, end)
+            if not trusted:
+                return
+            after = document.text[slice(*spans[number + 1])] if number + 1 < len(spans) else ""
+            if guards.is_meant(here.text, after):
+                for match, clause in matches:
+                    yield from self._claims(document, segment, here, clause, match)
 
     def _claims(
         self, document: Document, segment: Segment, sentence: "_Sentence", clause: tuple[int, int], match: Match
@@ -141,7 +146,7 @@ class _Sentence:
     def span(self) -> tuple[int, int]:
         return self.start, self.end
 
-    @cached_property
+    @property
     def text(self) -> str:
         return self.segment_text[self.start : self.end]
 
@@ -165,16 +170,17 @@ def _matches(
 ) -> Iterator[tuple[Match, tuple[int, int]]]:
     """What the sentence's clauses say about the person."""
     text = sentence.segment_text
-    is_question = sentence.text.rstrip("\"')").endswith("?")
+    is_question = "?" in text[max(sentence.end - 3, sentence.start) : sentence.end]
+    may_complain = not is_question and complains(sentence.text)
     speaker.new_sentence()
     for start, end in clauses(text, sentence.start, sentence.end, STARTERS()):
         subject = speaker.hear(text, start, end)
-        if guards.inside(start, quoted) or guards.is_reported(text[sentence.start : start]) and speaker.is_own:
+        if guards.inside(start, quoted):
             continue
         match = match_clause(text, subject, end, sentence.end, is_question, speaker.role)
-        if match is None and not is_question:
+        if match is None and may_complain:
             match = complaint(text, start, end, speaker)
-        if match is not None:
+        if match is not None and not (speaker.is_own and guards.is_reported(text[sentence.start : start])):
             yield match, (start, end)
 
 

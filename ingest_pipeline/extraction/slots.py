@@ -7,7 +7,7 @@
 | company, name, fullname | capitalised words | as written |
 | role | words around a role noun | without article |
 | lang, chan, tz, enthusiast, style | known words | canonical |
-| list, hobbies | a list of things; of known hobbies | its elements |
+| list, hobbies, topics | a list of things; of known hobbies; of things that one does not do | its elements |
 | np, goal, strategic_goal | the rest of the clause | in the third person |
 | n | a number | as written |
 
@@ -28,7 +28,10 @@ _CAP = r"(?-i:[A-ZÀ-ÖØ-ÞČŁŚŠŻŽ])"
 _CAP_WORD = rf"{_CAP}[\w'’&.+-]{{0,30}}"
 _PHRASE = r"[^\n.;:!?()\"“”]{2,100}"
 _NUMBER = r"(?:\d[\d.,]*|one|two|three|four|five|six|seven|eight|nine|ten|twelve|fifteen|twenty|thirty|forty)"
-_ROLE_STOP = r"(?:at|with|here|in|from|but|who|since|now|so|because|as|working|based|which|that|than|when|i|we|my|not|last|this|next|yesterday|today|recently|two|on|by|please|per)"
+_ROLE_STOP = (
+    r"(?:at|with|here|in|from|but|who|since|now|so|because|as|working|based|which|that|than|when|i|we|my|not"
+    r"|last|this|next|yesterday|today|recently|two|on|by|please|per)"
+)
 _OFFSET = r"(?:UTC|GMT)\s?[+−-]\s?\d{1,2}(?::?[0-5]\d)?"
 _ZONE_AREA = r"(?:Africa|America|Asia|Atlantic|Australia|Europe|Pacific)/[A-Z]\w+(?:/[A-Z]\w+)?"
 _ZONE_NAME = (
@@ -158,6 +161,7 @@ def slot_patterns() -> Mapping[str, str]:
         "enthusiast": rf"(?:{any_of(words.enthusiasts)})\b",
         "list": _PHRASE,
         "hobbies": _PHRASE,
+        "topics": _PHRASE,
         "np": _PHRASE,
         "goal": _PHRASE,
         "inf": rf"to (?!(?:be|know|say|see|hear|ask|have you)\b){_PHRASE}",
@@ -216,6 +220,10 @@ def _role_noun() -> re.Pattern[str]:
     return re.compile(rf"\b(?:{any_of(lexicon().role_nouns)})s?\b(?!-)", re.IGNORECASE)
 
 
+_LEADING = frozenset({"vp", "head", "director", "chief"})
+_VAGUE = frozenset({"lead", "head", "chief", "principal", "chair", "agent", "partner", "owner"})
+
+
 def _role(text: str, own: bool) -> str | None:
     """Up to the last role noun, and "of …" behind it: "head of data", "senior engineer", not "lead contact"."""
     value = re.sub(r"(?: (?:and|or|of|a|the|&|-))+$", "", _ARTICLES.sub("", text.strip(" -–'’")))
@@ -223,16 +231,10 @@ def _role(text: str, own: bool) -> str | None:
     of = re.match(r"(.*?)\s+of\s+(.+)$", value, re.IGNORECASE)
     title = of.group(1) if of else value
     nouns = list(_role_noun().finditer(title))
-    if not nouns or nouns[-1].end() != len(title.rstrip()):
-        if not (nouns and of is None and nouns[-1].group().casefold() in ("vp", "head", "director", "chief")):
-            return None
-    if (
-        nouns[-1].start() == 0
-        and nouns[-1].group().casefold() in ("lead", "head", "chief", "principal", "chair")
-        and not of
-    ):
-        if len(title.split()) == 1:
-            return None
+    if not nouns or (nouns[-1].end() != len(title.rstrip()) and (of or nouns[-1].group().casefold() not in _LEADING)):
+        return None
+    if not of and title.casefold() in _VAGUE:
+        return None
     return value if len(value.split()) <= 7 else None
 
 
@@ -265,7 +267,7 @@ def phrase(text: str, own: bool) -> str | None:
             value = value[: span.start].rstrip() + value[span.end :]
     value = value.strip(" ,-–'’")
     words = value.split()
-    if not words or len(words) > 14 or words[0].casefold() in _BAD_STARTS:
+    if not words or len(words) > 11 or words[0].casefold() in _BAD_STARTS:
         return None
     return in_third_person(value) if own else value
 
@@ -303,8 +305,10 @@ def elements(text: str, own: bool) -> tuple[str, ...]:
 
 
 _TAIL_OF_LIST = re.compile(
-    r",?\s+(?:but|because|so|which|since|when|while|if|at the moment|in my|in his|in her|these days|right now|on weekends"
-    r"|at weekends|every|with my|with his|with her|and (?:i|we|he|she|they|it|that|the|my|would|wants?|asked)|as (?:i|we|it)"
+    r",?\s+(?:but|because|so|which|since|when|while|if|at the moment|in my|in his|in her|these days|right now"
+    r"|on weekends"
+    r"|at weekends|every|with my|with his|with her|and (?:i|we|he|she|they|it|that|the|my|would|wants?|asked)"
+    r"|as (?:i|we|it)"
     r"|for|good for|very much|a lot|more than|rather than|than)\b.*$",
     re.IGNORECASE | re.DOTALL,
 )
@@ -324,9 +328,16 @@ def hobbies(text: str, own: bool) -> tuple[str, ...]:
     return tuple(found)
 
 
+def topics(text: str, own: bool) -> tuple[str, ...]:
+    """The elements of a list up to the first that is something to do ("fetching"), unless it is a known hobby."""
+    found = elements(text, own)
+    busy = [n for n, e in enumerate(found) if e.split()[0].endswith("ing") and e.casefold() not in lexicon().hobbies]
+    return found[: busy[0]] if busy else found
+
+
 CLEANERS: Mapping[str, Callable[[str, bool], str | None]] = {
     "place": _place, "anyplace": _anyplace, "company": _company, "name": _name, "fullname": _name, "role": _role,
     "lang": _language, "chan": _channel, "tz": _zone, "enthusiast": _enthusiast, "np": phrase, "goal": phrase,
     "strategic_goal": phrase, "inf": _infinitive,
 }  # fmt: skip
-LISTS: Mapping[str, Callable[[str, bool], tuple[str, ...]]] = {"list": elements, "hobbies": hobbies}
+LISTS: Mapping[str, Callable[[str, bool], tuple[str, ...]]] = {"list": elements, "hobbies": hobbies, "topics": topics}

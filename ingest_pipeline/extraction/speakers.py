@@ -54,7 +54,8 @@ _MET = re.compile(
     re.IGNORECASE,
 )
 _REPORTING = (
-    r"(?:\s+(?:also |again |then )?(?:says?|said|mentioned|mentions|told (?:me|us)|confirmed|confirms|noted|notes|explained|explains"
+    r"(?:\s+(?:also |again |then )?(?:says?|said|mentioned|mentions|told (?:me|us)|confirmed|confirms|noted|notes"
+    r"|explained|explains"
     r"|reports?|reported|added|thinks|stated|wrote|writes)(?: me| us)?(?: that)?\s+(?:that\s+)?)"
 )
 _FIRST_PERSON = re.compile(r"(?:my \w+ and |me and my \w+,? )?(i|we)(?=[ '])(?!')? *", re.IGNORECASE)
@@ -64,8 +65,10 @@ _NOTE_NOUN = re.compile(
 )
 _NOTE_REPORT = re.compile(rf"{_REPORTING[3:-1]}(?:he|she|they)(?=[ ']) *".replace(r"(?:\s+", "(?:", 1), re.IGNORECASE)
 _LEADING_WORDS = re.compile(
-    r"(?:(?:on|at) weekends|in my (?:free|spare) time|at the moment|these days|nowadays|personally|in general|by the way"
-    r"|currently|as you know|for the record|to be honest|honestly|luckily|unfortunately|sadly|hi|hello|hey|well|yes|no),? +"
+    r"(?:(?:on|at) weekends|in my (?:free|spare) time|at the moment|these days|nowadays|personally|in general"
+    r"|by the way"
+    r"|currently|as you know|for the record|to be honest|honestly|luckily|unfortunately|sadly|hi|hello|hey|well"
+    r"|yes|no),? +"
     r"(?=(?:i|we|my|he|she|they|customer|client)\b)",
     re.IGNORECASE,
 )
