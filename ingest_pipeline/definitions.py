@@ -1,6 +1,7 @@
 """The composition root for Dagster: assets, jobs, schedule, checks and their resources."""
 
 import logging
+from typing import Any
 
 import dagster as dg
 
@@ -9,8 +10,9 @@ from assets.extractions import build_extractions
 from assets.jobs import build_jobs, build_schedule
 from assets.profile_tables import build_profile_tables
 from assets.source_assets import DIRECT, build_source_assets
+from ingest_pipeline.launch import RunOutcome
 from ingest_pipeline.partitions import Partitioning
-from ingest_pipeline.progress import LogProgress
+from ingest_pipeline.progress import LogProgress, Progress
 from ingest_pipeline.settings import Settings, load_settings
 from resources.inbox import InboxResource
 from resources.llm import LlmResource
@@ -47,3 +49,28 @@ def build_definitions(settings: Settings) -> dg.Definitions:
 
 
 defs = build_definitions(load_settings())
+
+
+def run_job(name: str, run_config: dict[str, Any], progress: Progress) -> RunOutcome:
+    """Run a job in this process, recorded in the instance of DAGSTER_HOME like any other run."""
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    with dg.DagsterInstance.get() as instance:
+        result = defs.resolve_job_def(name).execute_in_process(
+            run_config=run_config | quiet, instance=instance, raise_on_error=False, resources={"progress": progress}
+        )
+    return _outcome(result)
+
+
+def _outcome(result: dg.ExecuteInProcessResult) -> RunOutcome:
+    metadata = {
+        event.asset_key.to_user_string(): {name: value.value for name, value in event.materialization.metadata.items()}
+        for event in result.all_events
+        if event.is_step_materialization and event.asset_key and not event.partition
+    }
+    for event in result.all_events:
+        if event.is_step_failure:
+            planned = event.step_failure_data.user_failure_data
+            error = event.step_failure_data.error
+            line = planned.description if planned else (error.message.strip() if error else None)
+            return RunOutcome(result.run_id, False, line, event.step_key, crashed=planned is None, metadata=metadata)
+    return RunOutcome(result.run_id, result.success, crashed=not result.success, metadata=metadata)

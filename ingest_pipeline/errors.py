@@ -55,6 +55,7 @@ class UnreadableFile(IngestError):
 class ExtractionError(IngestError):
     """One document could not be extracted. ``reason`` is a short stable code, kept for ``ingest retry``."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, document_id: str | None = None) -> None:
         super().__init__(message)
         self.reason = reason
+        self.document_id = document_id

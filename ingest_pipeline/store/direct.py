@@ -14,7 +14,7 @@ from ingest_pipeline.extraction.base import Extraction, Status, Usage
 from ingest_pipeline.store.documents import segment_json
 from ingest_pipeline.store.engine import reading
 from ingest_pipeline.store.extractions import PartitionKey
-from ingest_pipeline.store.people import mark_changed
+from ingest_pipeline.store.people import mark_changed, new_profile
 from ingest_pipeline.store.tables import DocumentRow, ExtractionRow, Profile
 from ingest_pipeline.store.upsert import upsert
 
@@ -44,6 +44,26 @@ def save_text(
     with engine.begin() as connection:
         upsert(connection, DocumentRow, [row])
     return document_id
+
+
+def is_extracted(engine: Engine, document_id: str, fingerprint: str) -> bool:
+    """Whether this extractor finished the document, and no other one did since."""
+    query = select(DocumentRow.state, DocumentRow.fingerprint).where(DocumentRow.id == document_id)
+    with reading(engine) as connection:
+        row = connection.execute(query).one()
+    return bool(row.state == "done" and row.fingerprint == fingerprint)
+
+
+def create_profile(engine: Engine, external_id: str) -> str:
+    """The id of the profile with this external id, new if there is none."""
+    now = datetime.now(UTC)
+    with engine.begin() as connection:
+        found = connection.execute(select(Profile.id).where(Profile.external_id == external_id)).scalar()
+        if found:
+            return found
+        row = new_profile(str(uuid.uuid4()), None, now) | {"external_id": external_id}
+        upsert(connection, Profile, [row])
+    return str(row["id"])
 
 
 def profile_of_document(engine: Engine, document_id: str) -> tuple[str, Source]:

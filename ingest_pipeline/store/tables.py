@@ -145,7 +145,7 @@ class DocumentRow(Base):
     position: Mapped[str | None]
     superseded_at: Mapped[datetime | None]
     state: Mapped[str] = mapped_column(String(16), default="pending")
-    fingerprint: Mapped[str | None] = mapped_column(String(64))
+    fingerprint: Mapped[str | None] = mapped_column(String(128))
     created_at: Mapped[datetime]
     run_id: Mapped[str | None] = mapped_column(String(64))
 
@@ -156,7 +156,7 @@ class ExtractionRow(Base):
     __tablename__ = "extractions"
 
     document_id: Mapped[str] = mapped_column(Id, ForeignKey("documents.id"), primary_key=True)
-    fingerprint: Mapped[str] = mapped_column(String(64), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(128), primary_key=True)
     model: Mapped[str]
     status: Mapped[str] = mapped_column(String(16))
     reason: Mapped[str | None]
@@ -182,7 +182,7 @@ class ObservationRow(Base):
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     document_id: Mapped[str] = mapped_column(Id, ForeignKey("documents.id"), index=True)
-    fingerprint: Mapped[str] = mapped_column(String(64))
+    fingerprint: Mapped[str] = mapped_column(String(128))
     position: Mapped[int]
     kind: Mapped[str] = mapped_column(String(8))
     key: Mapped[str]

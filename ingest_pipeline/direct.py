@@ -1,0 +1,162 @@
+"""Ingesting one text at once: the core of ``ingest text`` and of the ingest endpoint.
+
+validate ──▶ store the text ──▶ extract it ──▶ fold the profile ──▶ what that changed
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from ingest_pipeline.documents import Document, Json
+from ingest_pipeline.errors import ExtractionError, InvalidInput
+from ingest_pipeline.extraction.base import Extraction, Extractor, Kind, Status
+from ingest_pipeline.folding import fold_profiles
+from ingest_pipeline.pipeline import Pipeline
+from ingest_pipeline.store.direct import is_extracted, save_text
+from ingest_pipeline.store.documents import load_documents
+from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.extractions import save_extractions
+from ingest_pipeline.store.facts import Fact, ProfileFacts, load_facts
+
+MAX_DATA_BYTES = 102_400
+"""UTF-8 bytes of one text, as the HTTP API allows."""
+
+MAX_METADATA_BYTES = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class TextRequest:
+    """A text about one profile. ``source`` is the caller's own word for where it comes from, kept verbatim."""
+
+    data: str
+    source: str | None = None
+    metadata: dict[str, Json] | None = None
+    extract_traits: bool = True
+    extract_memories: bool = True
+    occurred_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A fact that the text is about and what became of it: create, update or delete. ``stored`` is False when the
+    tables already said so."""
+
+    fact: Fact
+    action: str
+    stored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TextResult:
+    """The profile after the update and what the text changed."""
+
+    document_id: str
+    profile: ProfileFacts
+    traits: tuple[Change, ...]
+    memories: tuple[Change, ...]
+
+
+def ingest_text(pipeline: Pipeline, profile_id: str, request: TextRequest) -> TextResult:
+    """Store, extract and fold one text. The same text again gives the same facts, without a call.
+
+    Raises InvalidInput for a bad request, ExtractionError when the extraction failed: the text is kept then, and
+    ``ingest retry`` or a repeated call finishes it.
+    """
+    _check(request)
+    before = load_facts(pipeline.engine, profile_id)
+    document_id = save_text(
+        pipeline.engine,
+        profile_id,
+        request.data,
+        request.source,
+        request.metadata,
+        request.occurred_at or datetime.now(UTC),
+    )
+    extractor = _Only(pipeline.extractor, _kinds(request))
+    if not is_extracted(pipeline.engine, document_id, extractor.fingerprint):
+        _extract(pipeline, extractor, document_id)
+    for _ in fold_profiles(pipeline.engine, pipeline.schema, [profile_id]):
+        pass
+    after = load_facts(pipeline.engine, profile_id)
+    return TextResult(
+        document_id=document_id,
+        profile=after,
+        traits=tuple(_changes(before.traits, after.traits, document_id)),
+        memories=tuple(_changes(before.memories, after.memories, document_id)),
+    )
+
+
+def _check(request: TextRequest) -> None:
+    if not isinstance(request.data, str) or not request.data.strip():
+        raise InvalidInput("invalid_data", "data is required and must be a non-empty string", "data")
+    if len(request.data.encode("utf-8", "surrogatepass")) > MAX_DATA_BYTES:
+        raise InvalidInput(
+            "data_too_large", f"data exceeds {MAX_DATA_BYTES:,} bytes of UTF-8; send it in parts", "data"
+        )
+    if request.metadata is not None:
+        if not isinstance(request.metadata, dict):
+            raise InvalidInput("invalid_metadata", "metadata must be a JSON object", "metadata")
+        if len(json.dumps(request.metadata).encode()) > MAX_METADATA_BYTES:
+            raise InvalidInput("invalid_metadata", f"metadata exceeds {MAX_METADATA_BYTES:,} bytes", "metadata")
+
+
+def _kinds(request: TextRequest) -> frozenset[Kind]:
+    wanted = {Kind.TRAIT: request.extract_traits, Kind.MEMORY: request.extract_memories}
+    return frozenset(kind for kind, on in wanted.items() if on)
+
+
+def _extract(pipeline: Pipeline, extractor: Extractor, document_id: str) -> None:
+    with reading(pipeline.engine) as connection:
+        documents = load_documents(connection, [document_id])
+    extractions = list(extractor.extract(documents))
+    save_extractions(pipeline.engine, extractions, extractor.fingerprint, extractor.model, run_id=None)
+    for extraction in extractions:
+        if extraction.status is Status.FAILED:
+            reason = extraction.reason or "unknown"
+            raise ExtractionError(
+                reason,
+                f"extraction failed ({reason}); the text is kept as document {document_id}, `ingest retry` finishes it",
+                document_id,
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Only:
+    """An extractor that keeps some kinds of observations. Another choice of kinds is another extractor."""
+
+    extractor: Extractor
+    kinds: frozenset[Kind]
+
+    @property
+    def model(self) -> str:
+        return self.extractor.model
+
+    @property
+    def fingerprint(self) -> str:
+        if self.kinds == frozenset(Kind):
+            return self.extractor.fingerprint
+        return f"{'+'.join(sorted(self.kinds)) or 'nothing'}:{self.extractor.fingerprint}"
+
+    def extract(self, documents: Sequence[Document]) -> Iterator[Extraction]:
+        if not self.kinds:
+            yield from (Extraction(document.id, Status.EMPTY) for document in documents)
+            return
+        for extraction in self.extractor.extract(documents):
+            kept = tuple(o for o in extraction.observations if o.kind in self.kinds)
+            status = Status.EMPTY if extraction.status is Status.OK and not kept else extraction.status
+            yield replace(extraction, observations=kept, status=status)
+
+
+def _changes(before: tuple[Fact, ...], after: tuple[Fact, ...], document_id: str) -> Iterator[Change]:
+    """What this document proves now, and what it ended."""
+    old = {fact.id: fact for fact in before}
+    new = {fact.id: fact for fact in after}
+    for fact in after:
+        known = old.get(fact.id)
+        changed = known is None or (known.value, known.confidence) != (fact.value, fact.confidence)
+        if changed or any(proof.document_id == document_id for proof in fact.proofs):
+            yield Change(fact, "create" if known is None else "update", stored=changed)
+    for fact in before:
+        if fact.id not in new:
+            yield Change(fact, "delete", stored=True)

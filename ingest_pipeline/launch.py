@@ -1,0 +1,41 @@
+"""What a run in this process takes and gives; ``definitions.run_job`` does it. Knows nothing of Dagster."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ingest_pipeline.documents import Json
+from ingest_pipeline.settings import Settings
+
+_DAGSTER_YAML = """\
+# Written once; change it as you like. Runs, schedules and the event log are kept in this folder.
+telemetry:
+  enabled: false
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """``failure`` is the failed step's one line; ``crashed`` when no step failed on purpose.
+
+    ``metadata`` holds what the source assets reported: asset name → numbers.
+    """
+
+    run_id: str
+    success: bool
+    failure: str | None = None
+    failed_step: str | None = None
+    crashed: bool = False
+    metadata: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+
+
+def prepare_dagster_home(settings: Settings) -> Path:
+    """Make DAGSTER_HOME ready and export it: as set by the caller, else ``$INGEST_HOME/dagster``."""
+    home = Path(os.environ.get("DAGSTER_HOME") or settings.dagster_home).expanduser().resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    config = home / "dagster.yaml"
+    if not config.exists():
+        config.write_text(_DAGSTER_YAML)
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home

@@ -1,0 +1,261 @@
+"""What is known of one profile, with what proves it."""
+
+import uuid
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Engine, func, select
+
+from ingest_pipeline.documents import Json
+from ingest_pipeline.errors import InvalidInput, ProfileNotFound
+from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.tables import (
+    DocumentRow,
+    Evidence,
+    ExtractionRow,
+    FileRow,
+    IdentifierRow,
+    Memory,
+    ObservationRow,
+    Profile,
+    TraitHistory,
+    TraitRow,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """One sentence behind a fact: where it stands (``text[start:end]``), who said it, which record and file hold it."""
+
+    document_id: str
+    quote: str
+    start: int
+    end: int
+    value: Json
+    occurred_at: datetime | None
+    source: str
+    origin: str
+    kind: str
+    role: str
+    native_id: str
+    metadata: dict[str, Json]
+    file: str | None
+    file_sha256: str | None
+    position: str | None
+    observation_id: str
+    fingerprint: str
+    model: str | None
+    extracted_at: datetime | None
+    run_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A trait (``key``, ``value``) or a memory (``key`` is its type, ``value`` its sentence)."""
+
+    id: str
+    kind: str
+    key: str
+    value: Json
+    value_type: str | None
+    category: str | None
+    confidence: float
+    importance: float | None
+    source: str
+    since: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    proofs: tuple[Proof, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A value that held before."""
+
+    key: str
+    value: Json
+    valid_from: datetime | None
+    valid_to: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileFacts:
+    """One profile with everything folded for it. ``documents`` counts current ones by source."""
+
+    id: str
+    external_id: str | None
+    name: str | None
+    summary: str | None
+    summary_version: int
+    summary_updated_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    identifiers: tuple[str, ...]
+    documents: dict[str, int]
+    traits: tuple[Fact, ...]
+    memories: tuple[Fact, ...]
+    history: tuple[Past, ...]
+
+
+def load_facts(engine: Engine, profile_id: str) -> ProfileFacts:
+    """Everything about one profile, its evidence by one query. Raises ProfileNotFound."""
+    with reading(engine) as connection:
+        row = connection.execute(select(Profile.__table__).where(Profile.id == profile_id)).one_or_none()
+        if row is None:
+            raise ProfileNotFound
+        proofs = _load_proofs(connection, Evidence.profile_id == profile_id)
+        counts = (
+            select(DocumentRow.source, func.count())
+            .where(DocumentRow.profile_id == profile_id, DocumentRow.superseded_at.is_(None))
+            .group_by(DocumentRow.source)
+        )
+        return ProfileFacts(
+            id=row.id,
+            external_id=row.external_id,
+            name=row.display_name,
+            summary=row.summary,
+            summary_version=row.summary_version,
+            summary_updated_at=row.summary_updated_at,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            identifiers=_load_identifiers(connection, profile_id),
+            documents=dict(sorted((source, n) for source, n in connection.execute(counts))),
+            traits=_load_traits(connection, profile_id, proofs),
+            memories=_load_memories(connection, profile_id, proofs),
+            history=_load_history(connection, profile_id),
+        )
+
+
+def load_fact(engine: Engine, profile_id: str, reference: str) -> tuple[Fact, tuple[Past, ...]]:
+    """One fact by trait key, trait id or memory id, with the values its trait had before. Raises InvalidInput."""
+    facts = load_facts(engine, profile_id)
+    try:
+        wanted = str(uuid.UUID(reference))
+    except ValueError:
+        wanted = reference
+    for fact in (*facts.traits, *facts.memories):
+        if wanted == fact.id or (fact.kind == "trait" and wanted == fact.key):
+            return fact, tuple(past for past in facts.history if fact.kind == "trait" and past.key == fact.key)
+    past = tuple(past for past in facts.history if past.key == wanted)
+    known = ", ".join(fact.key for fact in facts.traits) or "none"
+    ended = " (it had values before; `ingest show` lists them)" if past else ""
+    raise InvalidInput(
+        "fact_not_found",
+        f"this profile has no such trait or memory{ended}; its traits: {known}; `ingest show` lists ids",
+    )
+
+
+def _load_identifiers(connection: Connection, profile_id: str) -> tuple[str, ...]:
+    query = select(IdentifierRow.kind, IdentifierRow.value).where(IdentifierRow.profile_id == profile_id)
+    return tuple(sorted(f"{kind}:{value}" for kind, value in connection.execute(query)))
+
+
+def _load_traits(connection: Connection, profile_id: str, proofs: dict[str, list[Proof]]) -> tuple[Fact, ...]:
+    query = select(TraitRow.__table__).where(TraitRow.profile_id == profile_id).order_by(TraitRow.key)
+    return tuple(
+        Fact(
+            id=row.id,
+            kind="trait",
+            key=row.key,
+            value=row.value,
+            value_type=row.value_type,
+            category=row.category,
+            confidence=row.confidence,
+            importance=None,
+            source=row.source,
+            since=row.valid_from,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            proofs=tuple(proofs[row.id]),
+        )
+        for row in connection.execute(query)
+    )
+
+
+def _load_memories(connection: Connection, profile_id: str, proofs: dict[str, list[Proof]]) -> tuple[Fact, ...]:
+    query = (
+        select(Memory.__table__)
+        .where(Memory.profile_id == profile_id)
+        .order_by(Memory.importance.desc(), Memory.occurred_at.desc(), Memory.id)
+    )
+    return tuple(
+        Fact(
+            id=row.id,
+            kind="memory",
+            key=row.type,
+            value=row.content,
+            value_type=None,
+            category=None,
+            confidence=row.confidence,
+            importance=row.importance,
+            source="extracted",
+            since=row.occurred_at,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            proofs=tuple(proofs[row.id]),
+        )
+        for row in connection.execute(query)
+    )
+
+
+def _load_history(connection: Connection, profile_id: str) -> tuple[Past, ...]:
+    query = (
+        select(TraitHistory.key, TraitHistory.value, TraitHistory.valid_from, TraitHistory.valid_to)
+        .where(TraitHistory.profile_id == profile_id)
+        .order_by(TraitHistory.key, TraitHistory.valid_to.desc(), TraitHistory.id)
+    )
+    return tuple(Past(*row) for row in connection.execute(query))
+
+
+def _load_proofs(connection: Connection, condition: ColumnElement[bool]) -> dict[str, list[Proof]]:
+    """Trait or memory id → its evidence, newest first."""
+    query = (
+        select(
+            Evidence.trait_id, Evidence.memory_id, Evidence.value, Evidence.quote, Evidence.start_char,
+            Evidence.end_char, Evidence.occurred_at, Evidence.observation_id, Evidence.document_id,
+            ObservationRow.role, ObservationRow.fingerprint, DocumentRow.source, DocumentRow.origin, DocumentRow.kind,
+            DocumentRow.native_id, DocumentRow.metadata_, DocumentRow.position, FileRow.name.label("file"),
+            FileRow.sha256, ExtractionRow.model, ExtractionRow.extracted_at, ExtractionRow.run_id,
+        )
+        .join(ObservationRow, ObservationRow.id == Evidence.observation_id)
+        .join(DocumentRow, DocumentRow.id == Evidence.document_id)
+        .outerjoin(FileRow, FileRow.id == DocumentRow.file_id)
+        .outerjoin(
+            ExtractionRow,
+            (ExtractionRow.document_id == Evidence.document_id)
+            & (ExtractionRow.fingerprint == ObservationRow.fingerprint),
+        )
+        .where(condition)
+        .order_by(Evidence.occurred_at.desc(), Evidence.id)
+    )  # fmt: skip
+    proofs: dict[str, list[Proof]] = defaultdict(list)
+    for row in connection.execute(query):
+        proofs[row.trait_id or row.memory_id].append(_proof(row))
+    return proofs
+
+
+def _proof(row: Any) -> Proof:
+    return Proof(
+        document_id=row.document_id,
+        quote=row.quote,
+        start=row.start_char,
+        end=row.end_char,
+        value=row.value,
+        occurred_at=row.occurred_at,
+        source=row.source,
+        origin=row.origin,
+        kind=row.kind,
+        role=row.role,
+        native_id=row.native_id,
+        metadata=row.metadata,
+        file=row.file,
+        file_sha256=row.sha256,
+        position=row.position,
+        observation_id=row.observation_id,
+        fingerprint=row.fingerprint,
+        model=row.model,
+        extracted_at=row.extracted_at,
+        run_id=row.run_id,
+    )

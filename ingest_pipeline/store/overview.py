@@ -1,0 +1,131 @@
+"""The state of everything in one view: what is in the store, what is pending, what failed, what was spent."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine, case, func, select
+
+from ingest_pipeline.llm.tables import LlmCallRow
+from ingest_pipeline.store.audits import count_failed
+from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.tables import (
+    DocumentRow,
+    Evidence,
+    FileRow,
+    IdentifierRow,
+    Memory,
+    Profile,
+    Rejection,
+    TraitRow,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOverview:
+    """Current documents of one source. ``unassigned`` belong to nobody known: list mail, ambiguous senders."""
+
+    source: str
+    files: int
+    documents: int
+    unassigned: int
+    pending: int
+    failed: int
+    rejected: int
+    skipped: dict[str, int]
+    units: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedUnit:
+    file: str
+    position: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """``spent_usd`` and ``llm_calls`` are over all time."""
+
+    profiles: int
+    unfolded: int
+    traits: int
+    memories: int
+    evidence: int
+    ambiguous_identifiers: int
+    sources: tuple[SourceOverview, ...]
+    failed: dict[str, int]
+    rejected: tuple[RejectedUnit, ...]
+    llm_calls: int
+    spent_usd: float
+
+
+def load_overview(engine: Engine, rejected_limit: int = 20) -> Overview:
+    """``rejected`` lists the latest ``rejected_limit`` of the rejected units."""
+    with reading(engine) as connection:
+
+        def count(query: Any) -> int:
+            return int(connection.execute(query).scalar() or 0)
+
+        calls = connection.execute(select(func.count(), func.coalesce(func.sum(LlmCallRow.cost_usd), 0.0)))
+        llm_calls, spent = calls.one()
+        return Overview(
+            profiles=count(select(func.count()).where(Profile.merged_into.is_(None))),
+            unfolded=count(select(func.count()).where(Profile.changes != Profile.folded)),
+            traits=count(select(func.count()).select_from(TraitRow)),
+            memories=count(select(func.count()).select_from(Memory)),
+            evidence=count(select(func.count()).select_from(Evidence)),
+            ambiguous_identifiers=count(select(func.count()).where(IdentifierRow.ambiguous)),
+            sources=_load_sources(connection),
+            failed=count_failed(engine),
+            rejected=_load_rejected(connection, rejected_limit),
+            llm_calls=llm_calls,
+            spent_usd=round(spent, 6),
+        )
+
+
+def _load_sources(connection: Any) -> tuple[SourceOverview, ...]:
+    assigned = DocumentRow.profile_id.is_not(None)
+    states = (
+        select(
+            DocumentRow.source,
+            func.count().label("documents"),
+            func.sum(case((assigned, 0), else_=1)).label("unassigned"),
+            func.sum(case((assigned & (DocumentRow.state == "pending"), 1), else_=0)).label("pending"),
+            func.sum(case((assigned & (DocumentRow.state == "failed"), 1), else_=0)).label("failed"),
+        )
+        .where(DocumentRow.superseded_at.is_(None))
+        .group_by(DocumentRow.source)
+    )
+    documents = {row.source: row for row in connection.execute(states)}
+    tallies: dict[str, dict[str, Any]] = {}
+    for source, counts in connection.execute(select(FileRow.source, FileRow.counts)):
+        tally = tallies.setdefault(source, {"files": 0, "rejected": 0, "skipped": {}, "units": {}})
+        tally["files"] += 1
+        tally["rejected"] += counts.get("rejected", 0)
+        for name in ("skipped", "units"):
+            for key, n in counts.get(name, {}).items():
+                tally[name][key] = tally[name].get(key, 0) + n
+    return tuple(
+        SourceOverview(
+            source=source,
+            files=tallies.get(source, {}).get("files", 0),
+            documents=documents[source].documents if source in documents else 0,
+            unassigned=documents[source].unassigned if source in documents else 0,
+            pending=documents[source].pending if source in documents else 0,
+            failed=documents[source].failed if source in documents else 0,
+            rejected=tallies.get(source, {}).get("rejected", 0),
+            skipped=tallies.get(source, {}).get("skipped", {}),
+            units=tallies.get(source, {}).get("units", {}),
+        )
+        for source in sorted({*documents, *tallies})
+    )
+
+
+def _load_rejected(connection: Any, limit: int) -> tuple[RejectedUnit, ...]:
+    query = (
+        select(FileRow.name, Rejection.position, Rejection.reason)
+        .join(FileRow, FileRow.id == Rejection.file_id)
+        .order_by(Rejection.created_at.desc(), FileRow.name, Rejection.position)
+        .limit(limit)
+    )
+    return tuple(RejectedUnit(*row) for row in connection.execute(query))

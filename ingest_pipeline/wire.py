@@ -1,0 +1,159 @@
+"""Shapes on the wire: JSON objects of the ingest endpoint and the profile API, in camelCase with times in UTC."""
+
+from datetime import datetime
+
+from ingest_pipeline.direct import Change, TextRequest, TextResult
+from ingest_pipeline.documents import Json
+from ingest_pipeline.errors import ExtractionError, IngestError, InvalidInput, ProfileNotFound
+from ingest_pipeline.store.facts import Fact, Past, ProfileFacts, Proof
+
+Object = dict[str, Json]
+
+
+def time_json(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def profile_json(profile: ProfileFacts) -> Object:
+    return {
+        "id": profile.id,
+        "externalId": profile.external_id,
+        "summary": profile.summary,
+        "summaryVersion": profile.summary_version,
+        "summaryUpdatedAt": time_json(profile.summary_updated_at),
+        "createdAt": time_json(profile.created_at),
+        "updatedAt": time_json(profile.updated_at),
+    }
+
+
+def evidence_json(proof: Proof) -> Object:
+    return {
+        "documentId": proof.document_id,
+        "quote": proof.quote,
+        "startChar": proof.start,
+        "endChar": proof.end,
+        "occurredAt": time_json(proof.occurred_at),
+    }
+
+
+def lineage_json(proof: Proof) -> Object:
+    """Evidence with all that is known of where it comes from."""
+    return evidence_json(proof) | {
+        "value": proof.value,
+        "source": proof.source,
+        "origin": proof.origin,
+        "kind": proof.kind,
+        "role": proof.role,
+        "nativeId": proof.native_id,
+        "metadata": proof.metadata,
+        "file": proof.file,
+        "fileSha256": proof.file_sha256,
+        "position": proof.position,
+        "observationId": proof.observation_id,
+        "fingerprint": proof.fingerprint,
+        "model": proof.model,
+        "extractedAt": time_json(proof.extracted_at),
+        "runId": proof.run_id,
+    }
+
+
+def trait_json(fact: Fact, profile_id: str) -> Object:
+    return {
+        "id": fact.id,
+        "profileId": profile_id,
+        "key": fact.key,
+        "category": fact.category,
+        "valueType": fact.value_type,
+        "value": fact.value,
+        "confidence": fact.confidence,
+        "source": fact.source,
+        "sourceMessageIds": _documents(fact),
+        "createdAt": time_json(fact.created_at),
+        "updatedAt": time_json(fact.updated_at),
+    }
+
+
+def memory_json(fact: Fact, profile_id: str) -> Object:
+    return {
+        "id": fact.id,
+        "profileId": profile_id,
+        "content": fact.value,
+        "type": fact.key,
+        "importance": fact.importance,
+        "decayFactor": 1.0,
+        "sourceMessageIds": _documents(fact),
+        "createdAt": time_json(fact.created_at),
+        "lastAccessedAt": None,
+    }
+
+
+def past_json(past: Past) -> Object:
+    return {
+        "key": past.key,
+        "value": past.value,
+        "validFrom": time_json(past.valid_from),
+        "validTo": time_json(past.valid_to),
+    }
+
+
+def text_result_json(result: TextResult, request: TextRequest) -> Object:
+    """The answer of the ingest endpoint."""
+    return {
+        "profile": profile_json(result.profile),
+        "extracted": {
+            "traits": [_changed_trait(change) for change in result.traits],
+            "memories": [_changed_memory(change, result.profile.id) for change in result.memories if _remains(change)],
+            "stats": {
+                "traitsCreated": _count(result.traits, "create"),
+                "traitsUpdated": _count(result.traits, "update"),
+                "memoriesCreated": _count(result.memories, "create"),
+            },
+        },
+        "source": request.source,
+        "metadata": request.metadata,
+        "documentId": result.document_id,
+    }
+
+
+def error_json(error: IngestError) -> Object:
+    """The API's error body."""
+    kind, code = "internal_error", "internal_error"
+    if isinstance(error, ProfileNotFound):
+        kind, code = "not_found_error", error.code
+    elif isinstance(error, InvalidInput):
+        kind, code = "invalid_request_error", error.code
+    elif isinstance(error, ExtractionError):
+        kind, code = "internal_error", "extraction_error"
+    body: Object = {"message": str(error), "type": kind, "code": code}
+    if isinstance(error, InvalidInput) and error.param:
+        body["param"] = error.param
+    if isinstance(error, ExtractionError):
+        body["details"] = {"reason": error.reason, "documentId": error.document_id}
+    return {"error": body}
+
+
+def _documents(fact: Fact) -> list[str]:
+    return sorted({proof.document_id for proof in fact.proofs})
+
+
+def _changed_trait(change: Change) -> Object:
+    fact = change.fact
+    return {
+        "key": fact.key,
+        "value": fact.value,
+        "confidence": fact.confidence,
+        "action": change.action,
+        "evidence": [evidence_json(proof) for proof in fact.proofs],
+    }
+
+
+def _changed_memory(change: Change, profile_id: str) -> Object:
+    return memory_json(change.fact, profile_id) | {"evidence": [evidence_json(proof) for proof in change.fact.proofs]}
+
+
+def _remains(change: Change) -> bool:
+    return change.action != "delete"
+
+
+def _count(changes: tuple[Change, ...], action: str) -> int:
+    return sum(change.action == action and change.stored for change in changes)
