@@ -339,7 +339,8 @@ def _find_pattern() -> re.Pattern[str]:
 
 _FIND = _find_pattern()
 _AHEAD = re.compile(
-    r"\b(?:will|shall|won['’]t|going to|gonna|plan(?:s|ned|ning)? to|about to|upcoming|next|coming|starting|by|until"
+    r"^(?:getting|moving|relocating|retiring|leaving|joining|starting|expecting|launching|going)\b"
+    r"|\b(?:will|shall|won['’]t|going to|gonna|plan(?:s|ned|ning)? to|about to|upcoming|next|coming|starting|by|until"
     r"|due|scheduled|expires?|(?:renewal|deadline|contract|wedding|launch|go-live|start date)\b[^.]{0,20}\bis"
     r"|(?:am|is|are)\s+\w{2,20}ing)\b|['’]ll\b|['’](?:m|re|s)\s+\w{2,20}ing\b",
     re.IGNORECASE,

@@ -1,4 +1,4 @@
-"""Sentences that prove nothing, however they read: see "What counts" in the documentation of the offline extractor."""
+"""What proves nothing, however it reads: imagined, doubted, ironic, reported or quoted words, and text for software."""
 
 import re
 from collections.abc import Iterable

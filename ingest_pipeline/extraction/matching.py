@@ -175,7 +175,7 @@ def _after_word(text: str, position: int, end: int) -> int:
 
 def _evaluate(pattern: Pattern, found: re.Match[str], own_words: bool) -> Match | None:
     groups = {name: text for name, text in found.groupdict().items() if text is not None}
-    if pattern.ends_state and not groups.get("tail") and groups["verb"].lower() not in ("no longer",):
+    if pattern.ends_state and not groups.get("tail") and not groups["verb"].lower().endswith("no longer"):
         return None
     values: dict[str, str | tuple[str, ...]] = {}
     for name, text in groups.items():
@@ -202,7 +202,14 @@ def _derive(values: dict[str, str | tuple[str, ...]], groups: Mapping[str, str],
     """Slots that are computed from others: capitalised verbs, channel names, levels from years."""
     verb = groups.get("verb", "")
     values |= {"verb": verb.lower(), "Verb": verb[:1].upper() + verb[1:].lower(), "verb_s": third_person_verb(verb)}
-    values["match"] = (in_third_person(groups.get("match", "")) or "").strip()
+    for name in ("how", "ing"):
+        if name in groups:
+            values[name] = groups[name][:1].lower() + groups[name][1:]
+    if ing := re.search(r"\w+ing(?: \w+)?$", verb):
+        values["verb_ing"] = ing.group().lower()
+    match = groups.get("match", "")
+    match = match[:1].lower() + match[1:]
+    values["match"] = (in_third_person(match) or "").strip()
     if "what" in groups or "does" in groups:
         what = groups.get("what") or verb.removeprefix("the ")
         values["What"] = what[:1].upper() + what[1:]

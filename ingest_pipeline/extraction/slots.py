@@ -30,7 +30,7 @@ _PHRASE = r"[^\n.;:!?()\"“”]{2,100}"
 _NUMBER = r"(?:\d[\d.,]*|one|two|three|four|five|six|seven|eight|nine|ten|twelve|fifteen|twenty|thirty|forty)"
 _ROLE_STOP = (
     r"(?:at|with|here|in|from|but|who|since|now|so|because|as|working|based|which|that|than|when|i|we|my|not"
-    r"|last|this|next|yesterday|today|recently|two|on|by|please|per)"
+    r"|last|this|next|yesterday|today|recently|two|on|by|please|per|to|no|longer|promoted|wants|is)"
 )
 _OFFSET = r"(?:UTC|GMT)\s?[+−-]\s?\d{1,2}(?::?[0-5]\d)?"
 _ZONE_AREA = r"(?:Africa|America|Asia|Atlantic|Australia|Europe|Pacific)/[A-Z]\w+(?:/[A-Z]\w+)?"
@@ -220,6 +220,7 @@ def _role_noun() -> re.Pattern[str]:
     return re.compile(rf"\b(?:{any_of(lexicon().role_nouns)})s?\b(?!-)", re.IGNORECASE)
 
 
+_OF_COMPANY = re.compile(r"\b((?i:ceo|cto|cfo|coo|cmo|cio|(?:co-?)?founder|owner)) of [A-ZÀ-Þ].*$")
 _LEADING = frozenset({"vp", "head", "director", "chief"})
 _VAGUE = frozenset({"lead", "head", "chief", "principal", "chair", "agent", "partner", "owner"})
 
@@ -228,6 +229,7 @@ def _role(text: str, own: bool) -> str | None:
     """Up to the last role noun, and "of …" behind it: "head of data", "senior engineer", not "lead contact"."""
     value = re.sub(r"(?: (?:and|or|of|a|the|&|-))+$", "", _ARTICLES.sub("", text.strip(" -–'’")))
     value = re.split(r"\s+(?:for|and (?=he\b|she\b|they\b|the\b|a\b|has\b|is\b))\s*", value)[0]
+    value = _OF_COMPANY.sub(r"\1", value)
     of = re.match(r"(.*?)\s+of\s+(.+)$", value, re.IGNORECASE)
     title = of.group(1) if of else value
     nouns = list(_role_noun().finditer(title))

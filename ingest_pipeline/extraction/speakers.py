@@ -61,7 +61,9 @@ _REPORTING = (
 _FIRST_PERSON = re.compile(r"(?:my \w+ and |me and my \w+,? )?(i|we)(?=[ '])(?!')? *", re.IGNORECASE)
 _NOTE_PRONOUN = re.compile(rf"(?:he|she|they)(?=[ '])(?:{_REPORTING}(?:he|she|they)(?=[ ']))? *", re.IGNORECASE)
 _NOTE_NOUN = re.compile(
-    rf"(?:the |this |our )?(?:{_NOUNS})(?=[ '])(?:{_REPORTING}(?:(?:he|she|they)(?=[ ']))?)? *", re.IGNORECASE
+    r"(?!contact (?:by|via|me|us|him|her|them|only|through|over|on)\b)"
+    rf"(?:the |this |our )?(?:{_NOUNS})(?=[ '])(?:{_REPORTING}(?:(?:he|she|they)(?=[ ']))?)? *",
+    re.IGNORECASE,
 )
 _NOTE_REPORT = re.compile(rf"{_REPORTING[3:-1]}(?:he|she|they)(?=[ ']) *".replace(r"(?:\s+", "(?:", 1), re.IGNORECASE)
 _LEADING_WORDS = re.compile(
