@@ -149,12 +149,42 @@ def test_the_fingerprint_changes_with_the_schema_and_the_zone() -> None:
     assert EXTRACTOR.model == "offline"
 
 
-_WORDS = st.sampled_from(
-    (
-        "I|I'm|we|my|customer|prefers|live in|moved to|Lisbon|Acme|e-mail|please|call me|and|,|.|;|\n|\"|?|never|love|chess"
-        "|no longer|at|as|head of data|is|’s|our|renewal|on|1 May|next month|goal is to|the|with|in|CET|name is|Dana Smith|🙂"
-    ).split("|")
+_SUBJECTS = (
+    "I",
+    "I'm",
+    "we",
+    "my",
+    "our",
+    "customer",
+    "is",
+    "’s",
+    "and",
+    ",",
+    ".",
+    ";",
+    "\n",
+    '"',
+    "?",
+    "🙂",
+    "at",
+    "as",
+    "in",
 )
+_VERBS = (
+    "prefers",
+    "live in",
+    "moved to",
+    "please",
+    "call me",
+    "never",
+    "love",
+    "no longer",
+    "goal is to",
+    "name is",
+    "on",
+)
+_THINGS = ("Lisbon", "Acme", "e-mail", "chess", "head of data", "renewal", "1 May", "next month", "CET", "Dana Smith")
+_WORDS = st.sampled_from([*_SUBJECTS, *_VERBS, *_THINGS])
 
 
 @given(
@@ -174,8 +204,8 @@ def test_any_text_gives_true_offsets_and_no_error(text: str, role: Role, name: s
 
 @pytest.mark.parametrize(
     "unit",
-    ["I ", "a", "my goal is ", "I live in A ", ", and I", "please ", "prefers ", '"', "I love a, ", "A b. ", "1 May ", "é",
-     "> ", "Customer ", "the best way to reach me ", "\n", "Title: a\n", "I'm the head of ", "last the next in on "],
+    ["I ", "a", "my goal is ", "I live in A ", ", and I", "please ", "prefers ", '"', "I love a, ", "A b. ", "1 May ",
+     "é", "> ", "Customer ", "the best way to reach me ", "\n", "Title: a\n", "I'm the head of ", "last the next in on "],
 )  # fmt: skip
 @pytest.mark.parametrize("role", [Role.SUBJECT, Role.NOTE, Role.FIELD])
 def test_time_grows_with_the_length_of_hostile_text_not_faster(unit: str, role: Role) -> None:

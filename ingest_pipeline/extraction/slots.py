@@ -40,6 +40,8 @@ _ZONE_NAME = (
     r"|Singapore|Sydney)(?: Standard| Daylight| Summer)? [Tt]ime)|Pacific(?= time)|Eastern(?= time))"
 )
 _ZONE_ALIASES = {"cest": "CET", "eest": "EET"}
+_MAX_WORDS = 11
+"""A longer rest of a clause has more in it than one thing."""
 _BAD_STARTS = frozenset(
     {"it", "this", "that", "these", "those", "them", "him", "her", "me", "us", "you", "your", "what", "how", "if"}
     | {"whether", "why", "where", "when", "to", "which", "who", "everything", "something", "anything", "nothing", "so"}
@@ -268,8 +270,10 @@ def phrase(text: str, own: bool) -> str | None:
         if is_relative(span.phrase):
             value = value[: span.start].rstrip() + value[span.end :]
     value = value.strip(" ,-–'’")
+    if len(value.split()) > _MAX_WORDS:
+        value = value.partition(" and ")[0]
     words = value.split()
-    if not words or len(words) > 11 or words[0].casefold() in _BAD_STARTS:
+    if not words or len(words) > _MAX_WORDS or words[0].casefold() in _BAD_STARTS:
         return None
     return in_third_person(value) if own else value
 
