@@ -205,7 +205,8 @@ def test_any_text_gives_true_offsets_and_no_error(text: str, role: Role, name: s
 @pytest.mark.parametrize(
     "unit",
     ["I ", "a", "my goal is ", "I live in A ", ", and I", "please ", "prefers ", '"', "I love a, ", "A b. ", "1 May ",
-     "é", "> ", "Customer ", "the best way to reach me ", "\n", "Title: a\n", "I'm the head of ", "last the next in on "],
+     "é", "> ", "Customer ", "the best way to reach me ", "\n", "Title: a\n", "I'm the head of ",
+     "last the next in on "],
 )  # fmt: skip
 @pytest.mark.parametrize("role", [Role.SUBJECT, Role.NOTE, Role.FIELD])
 def test_time_grows_with_the_length_of_hostile_text_not_faster(unit: str, role: Role) -> None:
