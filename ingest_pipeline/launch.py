@@ -1,12 +1,13 @@
 """What a run in this process takes and gives; ``definitions.run_job`` does it. Knows nothing of Dagster."""
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ingest_pipeline.documents import Json
-from ingest_pipeline.settings import Settings
+from ingest_pipeline.settings import Settings, load_settings
 
 _DAGSTER_YAML = """\
 # Written once; change it as you like. Runs, schedules and the event log are kept in this folder.
@@ -39,3 +40,7 @@ def prepare_dagster_home(settings: Settings) -> Path:
         config.write_text(_DAGSTER_YAML)
     os.environ["DAGSTER_HOME"] = str(home)
     return home
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{prepare_dagster_home(load_settings())}\n")

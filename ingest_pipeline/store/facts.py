@@ -1,6 +1,5 @@
 """What is known of one profile, with what proves it."""
 
-import uuid
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +22,8 @@ from ingest_pipeline.store.tables import (
     TraitHistory,
     TraitRow,
 )
+
+_MIN_ID = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,16 +130,21 @@ def load_facts(engine: Engine, profile_id: str) -> ProfileFacts:
 
 
 def load_fact(engine: Engine, profile_id: str, reference: str) -> tuple[Fact, tuple[Past, ...]]:
-    """One fact by trait key, trait id or memory id, with the values its trait had before. Raises InvalidInput."""
+    """One fact with the values its trait had before, by trait key, or by an id or the first characters of one.
+
+    Raises InvalidInput when there is none, or when several ids start so.
+    """
     facts = load_facts(engine, profile_id)
-    try:
-        wanted = str(uuid.UUID(reference))
-    except ValueError:
-        wanted = reference
-    for fact in (*facts.traits, *facts.memories):
-        if wanted == fact.id or (fact.kind == "trait" and wanted == fact.key):
-            return fact, tuple(past for past in facts.history if fact.kind == "trait" and past.key == fact.key)
-    past = tuple(past for past in facts.history if past.key == wanted)
+    everything = (*facts.traits, *facts.memories)
+    found = [fact for fact in everything if fact.kind == "trait" and fact.key == reference]
+    if not found and len(reference) >= _MIN_ID:
+        found = [fact for fact in everything if fact.id.startswith(reference.lower())]
+    if len(found) > 1:
+        raise InvalidInput("ambiguous_fact", "several ids start with these characters; write more of them")
+    if found:
+        key = found[0].key
+        return found[0], tuple(past for past in facts.history if found[0].kind == "trait" and past.key == key)
+    past = tuple(past for past in facts.history if past.key == reference)
     known = ", ".join(fact.key for fact in facts.traits) or "none"
     ended = " (it had values before; `ingest show` lists them)" if past else ""
     raise InvalidInput(

@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select
+from sqlalchemy.orm import aliased
 
 from ingest_pipeline.errors import InvalidInput, ProfileNotFound
 from ingest_pipeline.store.engine import reading
-from ingest_pipeline.store.tables import DocumentRow, IdentifierRow, Memory, Profile, TraitRow
+from ingest_pipeline.store.tables import DocumentRow, IdentifierRow, Memory, PersonIdentifier, Profile, TraitRow
 from ingest_pipeline.store.upsert import select_in
 
 
@@ -144,3 +145,30 @@ def _counts(connection: Connection, table: Any, ids: Sequence[str]) -> dict[str,
     if table is DocumentRow:
         query = query.where(DocumentRow.superseded_at.is_(None))
     return {row.profile_id: row.n for row in select_in(connection, query, table.profile_id, ids)}
+
+
+@dataclass(frozen=True, slots=True)
+class Ambiguous:
+    """An identifier that several people of one system claim: it links nobody."""
+
+    identifier: str
+    profiles: tuple[str, ...]
+
+
+def list_ambiguous(engine: Engine) -> list[Ambiguous]:
+    """Ambiguous identifiers with the profiles of those who claim them."""
+    key = aliased(PersonIdentifier)
+    owner = aliased(IdentifierRow)
+    query = (
+        select(IdentifierRow.kind, IdentifierRow.value, owner.profile_id)
+        .join(PersonIdentifier, PersonIdentifier.identifier_id == IdentifierRow.id)
+        .join(key, (key.person_id == PersonIdentifier.person_id) & (key.relation == "key"))
+        .join(owner, owner.id == key.identifier_id)
+        .where(IdentifierRow.ambiguous, owner.profile_id.is_not(None))
+        .distinct()
+    )
+    found: dict[str, set[str]] = {}
+    with reading(engine) as connection:
+        for kind, value, profile_id in connection.execute(query):
+            found.setdefault(f"{kind}:{value}", set()).add(profile_id)
+    return [Ambiguous(identifier, tuple(sorted(profiles))) for identifier, profiles in sorted(found.items())]

@@ -1,0 +1,223 @@
+"""What the command line shows: tables, panels, progress bars. Text of documents is printed as text, never as markup."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Literal
+
+from rich import box
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+from rich.text import Text
+
+from ingest_pipeline.documents import Json
+from ingest_pipeline.store.facts import Fact, Past, ProfileFacts, Proof
+from ingest_pipeline.store.lookup import Ambiguous, ProfileSummary
+from ingest_pipeline.store.overview import Overview
+
+SHORT_ID = 8
+"""Characters of an id that are shown in tables; `ingest why` takes them when they are unique in the profile."""
+
+_NARROW = ("Trait", "Type", "Since", "Last said", "Id", "Was", "From", "Until", "Confidence", "Importance", "Source")
+_NUMERIC = ("Files", "Files read", "Unchanged", "Documents", "Documents new", "Replaced", "Traits", "Memories", "Units",
+            "Pending", "Failed", "Nobody's", "Rejected", "Skipped")  # fmt: skip
+
+
+class BarProgress:
+    """A bar per stage on stderr; nothing where stderr is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._bars = RichProgress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<16}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> "BarProgress":
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._end_stage()
+        self._bars.stop()
+
+    def start(self, stage: str, total: int | None) -> None:
+        self._end_stage()
+        self._task = self._bars.add_task(stage, total=total)
+
+    def advance(self, steps: int = 1) -> None:
+        if self._task is not None:
+            self._bars.advance(self._task, steps)
+
+    def _end_stage(self) -> None:
+        if self._task is not None:
+            done = self._bars.tasks[self._task].completed
+            self._bars.update(self._task, total=done or 1, completed=done or 1)
+
+
+def sync_table(metadata: Mapping[str, Mapping[str, Json]]) -> Table:
+    """What reading did, a row per source asset."""
+    table = _table("Source", "Files read", "Unchanged", "Documents new", "Replaced", "Rejected", "Skipped")
+    for asset, values in sorted(metadata.items()):
+        if "files_read" in values:
+            names = ("files_read", "files_unchanged", "documents_new", "documents_replaced", "rejected", "skipped")
+            table.add_row(asset.removesuffix("_documents"), *(f"{values.get(name, 0):,}" for name in names))
+    return table
+
+
+def profiles_table(profiles: Iterable[ProfileSummary]) -> Table:
+    table = _table("Profile", "Name", "Identifiers", "Documents", "Traits", "Memories")
+    for p in profiles:
+        more = f" +{len(p.identifiers) - 1}" if len(p.identifiers) > 1 else ""
+        table.add_row(
+            p.id, _plain(p.name or "–"), _plain("".join(p.identifiers[:1]) + more), str(p.documents), str(p.traits),
+            str(p.memories),
+        )  # fmt: skip
+    return table
+
+
+def ambiguous_table(shared: Iterable[Ambiguous]) -> Table:
+    table = _table("Identifier", "Claimed by", title="Identifiers that several people claim; they link nobody")
+    for one in shared:
+        table.add_row(_plain(one.identifier), "\n".join(one.profiles))
+    return table
+
+
+def show_profile(console: Console, facts: ProfileFacts) -> None:
+    documents = ", ".join(f"{n} {source}" for source, n in facts.documents.items()) or "none"
+    head = Text(f"{facts.id}\n{', '.join(facts.identifiers)}\ndocuments: {documents}")
+    console.print(Panel(head, title=_plain(facts.name or facts.external_id or "Profile"), title_align="left"))
+    traits = _table("Trait", "Value", "Confidence", "Since", "Evidence", title="Traits")
+    for fact in facts.traits:
+        traits.add_row(
+            fact.key, _plain(_value(fact.value)), _bar(fact.confidence), _day(fact.since), _evidence(fact.proofs)
+        )
+    console.print(traits)
+    memories = _table("Memory", "Type", "Importance", "Last said", "Evidence", "Id", title="Memories")
+    for fact in facts.memories:
+        memories.add_row(
+            _plain(str(fact.value)), fact.key, _bar(fact.importance or 0.0), _day(fact.since), _evidence(fact.proofs),
+            fact.id[:SHORT_ID],
+        )  # fmt: skip
+    console.print(memories)
+    if facts.history:
+        console.print(_history_table(facts.history))
+
+
+def show_why(console: Console, fact: Fact, history: tuple[Past, ...]) -> None:
+    """One fact with each sentence that proves it."""
+    what = f"{fact.key} = {_value(fact.value)}" if fact.kind == "trait" else str(fact.value)
+    console.print(Text(what, style="bold"), Text(f"confidence {fact.confidence:.2f}, id {fact.id}", style="dim"))
+    for proof in fact.proofs:
+        console.print(_proof_panel(proof))
+    if not fact.proofs:
+        console.print(f"set by hand ({fact.source}): no sentence behind it")
+    if history:
+        console.print(_history_table(history))
+
+
+def _proof_panel(proof: Proof) -> Panel:
+    lines = [
+        ("says", f"“{proof.quote}”"),
+        ("value", _value(proof.value) if proof.value is not None else ""),
+        ("said", f"{_time(proof.occurred_at)} ({proof.role})"),
+        ("where", f"characters {proof.start}–{proof.end} of document {proof.document_id}"),
+        ("source", f"{proof.source} / {proof.origin} {proof.kind} {proof.native_id}"),
+        ("file", ", ".join(part for part in (proof.file, proof.position) if part)),
+        ("record", ", ".join(f"{key}={value}" for key, value in proof.metadata.items())),
+        ("by", f"{proof.model or ''} ({proof.fingerprint[:24]}), run {proof.run_id or 'none'}"),
+    ]
+    grid = Table.grid(padding=(0, 2))
+    for name, value in lines:
+        if value:
+            grid.add_row(Text(name, style="dim"), Text(value))
+    return Panel(grid)
+
+
+def show_overview(console: Console, overview: Overview) -> None:
+    console.print(
+        f"{overview.profiles:,} profiles, {overview.traits:,} traits, {overview.memories:,} memories, "
+        f"{overview.evidence:,} pieces of evidence"
+    )
+    table = _table("Source", "Files", "Documents", "Pending", "Failed", "Nobody's", "Rejected", "Skipped")
+    for s in overview.sources:
+        numbers = (s.files, s.documents, s.pending, s.failed, s.unassigned, s.rejected, sum(s.skipped.values()))
+        table.add_row(s.source, *(f"{n:,}" for n in numbers))
+    console.print(table)
+    skipped = [(s.source, reason, n) for s in overview.sources for reason, n in sorted(s.skipped.items())]
+    _optional(console, "Skipped", ("Source", "Why", "Units"), skipped)
+    _optional(
+        console, "Failed, tried again by the next run or `ingest retry`", ("Why", "Documents"), overview.failed.items()
+    )
+    rejected = [(unit.file, unit.position, unit.reason) for unit in overview.rejected]
+    _optional(console, "Rejected (latest)", ("File", "Where", "Why"), rejected)
+    notes = {
+        "profiles to fold; the next sync does it": overview.unfolded,
+        "identifiers claimed by several people: they link nobody (see `ingest profiles --ambiguous`)": (
+            overview.ambiguous_identifiers
+        ),
+    }
+    for note, n in notes.items():
+        if n:
+            console.print(f"{n:,} {note}")
+    if overview.llm_calls:
+        console.print(f"{overview.llm_calls:,} LLM calls, ${overview.spent_usd:,.4f} spent")
+
+
+def _optional(console: Console, title: str, header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
+    table = _table(*header, title=title)
+    for row in rows:
+        table.add_row(*(_plain(str(cell)) for cell in row))
+    if table.row_count:
+        console.print(table)
+
+
+def _history_table(history: Iterable[Past]) -> Table:
+    table = _table("Trait", "Was", "From", "Until", title="Before")
+    for past in history:
+        table.add_row(past.key, _plain(_value(past.value)), _day(past.valid_from), _day(past.valid_to))
+    return table
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        justify: Literal["left", "right"] = "right" if column in _NUMERIC else "left"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=column in _NARROW or column in _NUMERIC)
+    return table
+
+
+def _plain(text: str) -> Text:
+    return Text(text)
+
+
+def _value(value: Json) -> str:
+    return ", ".join(str(element) for element in value) if isinstance(value, list) else str(value)
+
+
+def _bar(share: float) -> str:
+    return f"{'█' * round(share * 5):·<5} {share:.2f}"
+
+
+def _day(moment: datetime | None) -> str:
+    return moment.date().isoformat() if moment else "–"
+
+
+def _time(moment: datetime | None) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M UTC") if moment else "at an unknown time"
+
+
+def _evidence(proofs: tuple[Proof, ...]) -> Text:
+    if not proofs:
+        return Text("set by hand", style="dim")
+    quote = " ".join(proofs[0].quote.split())
+    short = quote if len(quote) <= 60 else quote[:57] + "…"
+    return Text(f"“{short}”" + (f" +{len(proofs) - 1}" if len(proofs) > 1 else ""), style="dim")
