@@ -18,6 +18,8 @@ from ingest_pipeline.settings import Settings, load_settings
 from ingest_pipeline.store.extractions import Reextract
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from ingest_pipeline.pipeline import Pipeline
 
 FAILED, USAGE = 1, 2
@@ -70,6 +72,18 @@ def _opened() -> Iterator["Pipeline"]:
         pipeline.close()
 
 
+@contextmanager
+def _store() -> Iterator["Engine"]:
+    """The database alone: looking needs neither a trait schema nor a model."""
+    from ingest_pipeline.store.engine import open_engine
+
+    engine = open_engine(load_settings().database_url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
 def _print_json(value: Json) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
 
@@ -106,8 +120,8 @@ def _show_examples() -> None:
     from ingest_pipeline.terminal import show_profile
 
     person = make_cast(7, 1)[0].email
-    with _opened() as pipeline:
-        show_profile(console, load_facts(pipeline.engine, find_profile(pipeline.engine, person)))
+    with _store() as engine:
+        show_profile(console, load_facts(engine, find_profile(engine, person)))
     console.print("Go on with:", style="bold")
     for command in ("ingest profiles", f"ingest show {person}", f"ingest why {person} job_title", "ingest status"):
         console.print(f"  {command}", highlight=False)
@@ -143,8 +157,8 @@ def _resolve(profiles: list[str]) -> list[str]:
     """Profile ids: run config is kept for good, so no e-mail address may stand in it."""
     from ingest_pipeline.store.lookup import find_profile
 
-    with _opened() as pipeline:
-        return [find_profile(pipeline.engine, reference) for reference in profiles]
+    with _store() as engine:
+        return [find_profile(engine, reference) for reference in profiles]
 
 
 def _sync(settings: Settings, run_config: dict[str, Json], as_json: bool) -> int:
@@ -255,15 +269,15 @@ def profiles(
     from ingest_pipeline.store.lookup import list_ambiguous, list_profiles
     from ingest_pipeline.terminal import ambiguous_table, profiles_table
 
-    with _opened() as pipeline:
+    with _store() as engine:
         if ambiguous:
-            shared = list_ambiguous(pipeline.engine)
+            shared = list_ambiguous(engine)
             if as_json:
                 _print_json([asdict(one) for one in shared])
             else:
                 console.print(ambiguous_table(shared))
             return
-        found, total = list_profiles(pipeline.engine, search, limit, offset)
+        found, total = list_profiles(engine, search, limit, offset)
     if as_json:
         _print_json({"profiles": [asdict(p) for p in found], "total": total})
         return
@@ -279,8 +293,8 @@ def show(profile: Profile, as_json: AsJson = False) -> None:
     from ingest_pipeline.store.lookup import find_profile
     from ingest_pipeline.terminal import show_profile
 
-    with _opened() as pipeline:
-        facts = load_facts(pipeline.engine, find_profile(pipeline.engine, profile))
+    with _store() as engine:
+        facts = load_facts(engine, find_profile(engine, profile))
     if as_json:
         _print_json(
             {
@@ -306,9 +320,9 @@ def why(
     from ingest_pipeline.store.lookup import find_profile
     from ingest_pipeline.terminal import show_why
 
-    with _opened() as pipeline:
-        profile_id = find_profile(pipeline.engine, profile)
-        found, history = load_fact(pipeline.engine, profile_id, fact)
+    with _store() as engine:
+        profile_id = find_profile(engine, profile)
+        found, history = load_fact(engine, profile_id, fact)
     if as_json:
         shape = wire.trait_json if found.kind == "trait" else wire.memory_json
         _print_json(
@@ -328,8 +342,8 @@ def status(as_json: AsJson = False) -> None:
     from ingest_pipeline.store.overview import load_overview
     from ingest_pipeline.terminal import show_overview
 
-    with _opened() as pipeline:
-        overview = load_overview(pipeline.engine)
+    with _store() as engine:
+        overview = load_overview(engine)
     if as_json:
         _print_json(asdict(overview))
     else:

@@ -138,6 +138,12 @@ class _Only:
             return self.extractor.fingerprint
         return f"{'+'.join(sorted(self.kinds)) or 'nothing'}:{self.extractor.fingerprint}"
 
+    def check(self) -> None:
+        self.extractor.check()
+
+    def close(self) -> None:
+        self.extractor.close()
+
     def extract(self, documents: Sequence[Document]) -> Iterator[Extraction]:
         if not self.kinds:
             yield from (Extraction(document.id, Status.EMPTY) for document in documents)

@@ -20,6 +20,7 @@ class Pipeline:
     extractor: Extractor
 
     def close(self) -> None:
+        self.extractor.close()
         self.engine.dispose()
 
 
@@ -27,11 +28,13 @@ def open_pipeline(settings: Settings) -> Pipeline:
     """Open database, trait schema and extractor. Raises ConfigurationError with one line that says what to do."""
     schema = load_traits(settings.traits)
     engine = open_engine(settings.database_url)
-    return Pipeline(settings, engine, schema, open_extractor(settings, schema, engine))
+    extractor = open_extractor(settings, schema, engine)
+    extractor.check()
+    return Pipeline(settings, engine, schema, extractor)
 
 
 def open_extractor(settings: Settings, schema: TraitSchema, engine: Engine) -> Extractor:
-    """The extractor that INGEST_MODEL names. Raises ConfigurationError for a model that nobody offers."""
+    """The extractor that INGEST_MODEL names; its ``check`` tells whether there is such a model."""
     if settings.model == "offline":
         from ingest_pipeline.extraction.offline import OfflineExtractor
 

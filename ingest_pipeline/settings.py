@@ -38,7 +38,6 @@ class Settings(BaseSettings):
     internal_domains: Annotated[frozenset[str], NoDecode] = frozenset()
     timezone: str = "UTC"
     phone_region: str = ""
-    api_key: SecretStr | None = None
     partition_by: PartitionBy = PartitionBy.PROFILE
 
     @field_validator("internal_domains", "fallback_models", mode="before")

@@ -39,6 +39,11 @@ class LlmResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 self._extractor = open_extractor(self.settings, self.store.trait_schema, self.store.engine)
         return self._extractor
 
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        if self._extractor is not None:
+            self._extractor.close()
+            self._extractor = None
+
     @property
     def threads(self) -> int:
         """How many extractions of one step go on at once."""

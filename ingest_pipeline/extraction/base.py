@@ -129,3 +129,11 @@ class Extractor(Protocol):
         makes no sense for any document (bad key, spent budget).
         """
         ...
+
+    def check(self) -> None:
+        """Find out now, not at the first document, whether the extractor can work. Raises ConfigurationError."""
+        ...
+
+    def close(self) -> None:
+        """Give up what is under way and free what is held. Idempotent."""
+        ...

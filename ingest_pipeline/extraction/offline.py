@@ -59,6 +59,12 @@ class OfflineExtractor:
             status = Status.OK if grounded.observations else Status.EMPTY
             yield Extraction(document.id, status, grounded.observations, grounded.dropped)
 
+    def check(self) -> None:
+        """Nothing can be missing."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
     def candidates(self, document: Document) -> list[Candidate]:
         """What the patterns propose, for the enabled traits of the schema, with canonical values."""
         proposed = list(field_candidates(document))
