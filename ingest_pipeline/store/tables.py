@@ -9,7 +9,7 @@ persons ── person_identifiers ── identifiers ──▶ profiles
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ingest_pipeline.documents import Json
@@ -89,7 +89,7 @@ class FileRow(Base):
     name: Mapped[str] = mapped_column(unique=True)
     source: Mapped[str] = mapped_column(String(16))
     format: Mapped[str | None] = mapped_column(String(32))
-    size: Mapped[int]
+    size: Mapped[int] = mapped_column(BigInteger)
     mtime: Mapped[float]
     sha256: Mapped[str | None] = mapped_column(String(64))
     read_with: Mapped[str] = mapped_column(String(64))
