@@ -45,6 +45,11 @@ class Observed:
         """When the claim took effect: the stated date, else when it was said, else before everything else."""
         return self.effective_at or self.said_at or _BEGINNING
 
+    @property
+    def lies_ahead(self) -> bool:
+        """Said of a day that was still to come: an intention, not yet a trait."""
+        return bool(self.effective_at and self.said_at and self.effective_at > self.said_at)
+
     def rank(self) -> tuple[datetime, int, float, str]:
         """Later wins, then the source's rank, then confidence, then a stable key."""
         return (self.since, ROLE_RANK.get(self.role, -1), self.confidence, self.id)
@@ -109,6 +114,9 @@ def fold(profile_id: str, observations: Iterable[Observed], schema: TraitSchema)
     for observed in sorted(observations, key=Observed.rank):
         if observed.kind is Kind.MEMORY:
             by_memory[observed.key, memory_key(str(observed.value))].append(observed)
+            continue
+        if observed.lies_ahead:
+            rejected[observed.id] = "not_yet"
             continue
         try:
             value = schema.normalise(observed.key, observed.value)
