@@ -107,7 +107,7 @@ _ROLES = {role: role.value for role in Role}
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A document, or a span of one, as it goes into a prompt. ``aliases``: other names the subject goes by."""
+    """A document, or a span of one, as it goes into a prompt."""
 
     document: Document
     span: Span
@@ -132,7 +132,10 @@ def _trait_line(trait: Trait) -> str:
 
 
 def user_message(passages: Sequence[Passage], aliases: Sequence[str] = ()) -> Message:
-    """The header and the documents D1, D2 … All passages are of one profile and one source."""
+    """The header and the documents D1, D2 … All passages are of one profile and one source.
+
+    ``aliases``: names the subject goes by beyond those that stand in the documents.
+    """
     first = passages[0].document
     mark = _mark(passages)
     header = [f"Source: {first.source.value}", f"MARK: {mark}", *_subject_lines(first, aliases)]
@@ -156,7 +159,7 @@ def _mark(passages: Sequence[Passage]) -> str:
     digest = hashlib.sha256()
     for passage in passages:
         digest.update(passage.document.text.encode("utf-8", "surrogatepass"))
-        digest.update(f"{passage.document.id}/{passage.span.start}/{passage.span.end}".encode())
+        digest.update(f"/{passage.span.start}/{passage.span.end}/".encode())
     return "x" + digest.hexdigest()[:10]
 
 

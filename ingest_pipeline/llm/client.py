@@ -141,8 +141,12 @@ class LlmClient:
                     raise
         raise AssertionError("settings have no model")
 
+    def prices(self, model: ModelSettings) -> Prices | None:
+        """Configured or listed prices; None when neither is known."""
+        return model.prices or self._transport.prices(model)
+
     def _prices(self, model: ModelSettings) -> Prices | None:
-        prices = model.prices or self._transport.prices(model)
+        prices = self.prices(model)
         if prices is None and self.settings.budget_usd is not None:
             raise PricesMissing(model.name)
         return prices

@@ -19,6 +19,7 @@ from ingest_pipeline.llm.cache import AnswerCache, Busy, CachedReply, Entry
 from ingest_pipeline.llm.exchange import ProviderReply
 from ingest_pipeline.llm.limits import LimitsDb, living_workers
 from ingest_pipeline.llm.settings import BudgetPeriod
+from ingest_pipeline.store.engine import reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Ledger:
 
     def find(self, keys: Sequence[str]) -> CachedReply | None:
         """The first answer there is for one of the keys."""
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return self._cache.find(connection, keys)
 
     def claim(self, entry: Entry, call: Call) -> ClaimResult:
@@ -127,7 +128,7 @@ class Ledger:
 
     def settle_lost(self) -> None:
         """Close what dead workers left under way, at the most it can have cost."""
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             workers = accounts.pending_workers(connection)
         dead = sorted(workers - living_workers(self._limits)) if workers else []
         if not dead:
@@ -139,7 +140,7 @@ class Ledger:
 
     def spent_usd(self) -> float:
         """US dollars spent in the current period."""
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return self._budget.spent(connection, self._period.key(self._now()))
 
     def _hold(self, connection: Connection, call: Call, now: datetime) -> None:

@@ -57,7 +57,8 @@ def open_limits(url: str) -> Engine:
     if make_url(url).get_backend_name() == "sqlite":
         engine = _open_sqlite(url)
     else:
-        engine = create_engine(url, pool_size=5, max_overflow=0, pool_timeout=120)
+        address = make_url(url).set(drivername="postgresql+psycopg")
+        engine = create_engine(address, pool_size=5, max_overflow=0, pool_timeout=120, pool_pre_ping=True)
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(select(func.pg_advisory_xact_lock(_CREATE_LOCK)))

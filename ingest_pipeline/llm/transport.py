@@ -148,7 +148,8 @@ def _reply(call: ProviderCall, response: Any) -> ProviderReply:
     if not response.choices:
         raise ProviderFailure(FailureKind.SERVER_ERROR, 200)
     choice = response.choices[0]
-    text = choice.message.content or ""
+    # Neither a lone surrogate nor NUL can be stored in every database.
+    text = _UNSTORABLE.sub("\ufffd", choice.message.content or "")
     usage = getattr(response, "usage", None)
     details = getattr(usage, "prompt_tokens_details", None)
     prompt = "".join(message.content for message in call.messages)
@@ -161,6 +162,7 @@ def _reply(call: ProviderCall, response: Any) -> ProviderReply:
     )
 
 
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _QUOTA = re.compile(r"insufficient_quota|exceeded your current quota|credit balance is too low", re.I)
 _TOO_LONG = re.compile(r"context_length_exceeded|maximum context length|context window|prompt is too long", re.I)
 _FILTERED = re.compile(r"content_policy|content_filter|content management policy|safety (system|reasons)", re.I)
