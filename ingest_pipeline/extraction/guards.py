@@ -18,7 +18,9 @@ _IRONY = re.compile(
     r"|in your dreams|april fools?|said no one|not really)\b|(?<!\w)/s\b|[🙄😜😏🤡😉]|[;]-?\)|\bnot!\s*$",
     re.IGNORECASE,
 )
-_KIDDING = re.compile(r"^(?:just |only |i'm |nah,? |no,? )*(?:kidding|joking|jk|not!?|/s)\b", re.IGNORECASE)
+_KIDDING = re.compile(
+    r"^(?:just |only |i'm |nah,? |no,? )*(?:kidding|joking|jk|/s)\b|^(?:\.\.\.|…)? ?not[.!…)]*$", re.IGNORECASE
+)
 _SOFTWARE = re.compile(
     r"\b(?:(?:ignore|disregard|forget|override) (?:all |any |the |your |my |of |these |those ){0,4}"
     r"(?:previous|prior|above|earlier|preceding|instructions?|rules)|system prompt|(?:previous|new"

@@ -45,7 +45,7 @@ _NOUNS = (
 )
 _OTHER = re.compile(
     rf"\b(?:his|her|their|my|our|whose|customer's|client's) (?:[\w-]+ ){{0,2}}(?:{'|'.join(_PEOPLE)})\b"
-    r"|\b(?:colleague|coworker|co-worker|someone|somebody|another|everyone|people)\b",
+    r"|\b(?:colleague|coworker|co-worker|someone|somebody|another|everyone)\b|(?<!\d )\bpeople\b",
     re.IGNORECASE,
 )
 _MET = re.compile(
