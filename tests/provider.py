@@ -67,7 +67,7 @@ class Seen:
 
 def tokens(text: str) -> int:
     """What this provider counts, and so what it bills."""
-    return max(1, (len(text.encode()) + 3) // 4)
+    return max(1, (len(text.encode("utf-8", "replace")) + 3) // 4)
 
 
 class Provider:

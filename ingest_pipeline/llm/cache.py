@@ -72,7 +72,7 @@ class AnswerCache:
             profile_id=entry.profile_id,
             created_at=now,
         )
-        if connection.execute(row.on_conflict_do_nothing()).rowcount:
+        if connection.execute(row.on_conflict_do_nothing().returning(LlmCacheRow.key)).first() is not None:
             return None
         if (found := self.find(connection, [entry.key])) is not None:
             return found

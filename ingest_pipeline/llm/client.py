@@ -82,9 +82,13 @@ class LlmClient:
             self._callers = {model.name: self._caller(model, price) for model, price in callers}
 
     def close(self) -> None:
-        """End all waits (they raise ClientClosed) and give up what this process holds. Idempotent."""
+        """End all waits (they raise ClientClosed), give up what this process holds, close ``limits_engine``.
+
+        Idempotent.
+        """
         self._closing.set()
         self._worker.close()
+        self._limits.close()
 
     def complete(self, request: LlmRequest[T]) -> LlmAnswer[T]:
         """Ask until there is a valid answer.

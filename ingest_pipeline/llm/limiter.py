@@ -308,9 +308,13 @@ class Limiter:
     def _open(self) -> None:
         if self._since is not None:
             return
-        with self._opening, self._db.write() as tx:
-            tx.run(self._db.insert(limits).values(name=bindparam("row")).on_conflict_do_nothing(), row=self.name)
-            self._since = tx.now()
+        with self._opening:
+            if self._since is not None:
+                return
+            row = self._db.insert(limits).values(name=bindparam("row")).on_conflict_do_nothing()
+            with self._db.write() as tx:
+                tx.run(row, row=self.name)
+                self._since = tx.now()
 
     def _load(self, tx: Transaction, *, lock: bool = True) -> tuple[State, float]:
         clock = self._db.clock

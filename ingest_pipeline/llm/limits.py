@@ -148,6 +148,11 @@ class LimitsDb:
                 # Returning a connection to the pool rolls back what was not committed.
                 connection.close()
 
+    def close(self) -> None:
+        """Close the connections; using it again opens new ones."""
+        with self._mutex:
+            self._engine.dispose()
+
     def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
         """An INSERT that knows ON CONFLICT."""
         return sqlite.insert(table) if self._is_sqlite else postgresql.insert(table)
