@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from sqlalchemy.exc import OperationalError
 
+from ingest_pipeline.console import OutputConsole, tolerate_any_encoding, write
 from ingest_pipeline.documents import Json, Source
-from ingest_pipeline.errors import ConfigurationError, ExtractionError, IngestError, InvalidInput
+from ingest_pipeline.errors import ConfigurationError, ExtractionError, IngestError, InvalidInput, ProfileNotFound
 from ingest_pipeline.settings import Settings, load_settings
 from ingest_pipeline.store.extractions import Reextract
 
@@ -33,7 +35,7 @@ app = typer.Typer(
 db = typer.Typer(no_args_is_help=True, help="The database.")
 app.add_typer(db, name="db")
 
-console = Console()
+console = OutputConsole()
 errors = Console(stderr=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
@@ -43,22 +45,29 @@ Sources = Annotated[list[Source] | None, typer.Option("--source", help="Only thi
 
 def main() -> None:
     """The entry point: errors raised on purpose end in one line and exit code 2."""
+    tolerate_any_encoding()
     try:
         app()
     except ExtractionError as error:
-        _stop(error, FAILED)
+        _stop(str(error), USAGE if isinstance(error.__cause__, ConfigurationError) else FAILED)
+    except InvalidInput as error:
+        _stop(f"{error} ({error.code})", USAGE)
     except IngestError as error:
-        _stop(error, USAGE)
-    except BrokenPipeError:
-        # Someone closed the pipe, as `| head` does; the interpreter must not complain about it on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        _stop(str(error), USAGE)
+    except OperationalError as error:
+        # Only the first line: the others may quote values.
+        detail = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
+        _stop(f"the database failed: {detail}; check INGEST_DATABASE_URL, then run the command again", USAGE)
 
 
-def _stop(error: IngestError, code: int) -> NoReturn:
-    name = f" ({error.code})" if isinstance(error, InvalidInput) else ""
-    errors.print(f"error: {error}{name}", style="red", markup=False, highlight=False, soft_wrap=True)
+def _stop(message: str, code: int) -> NoReturn:
+    errors.print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
     sys.exit(code)
+
+
+def _say(message: str, style: str | None = None) -> None:
+    """One line, as it is."""
+    console.print(message, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -85,7 +94,7 @@ def _store() -> Iterator["Engine"]:
 
 
 def _print_json(value: Json) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
+    write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
 
 
 # -- running -----------------------------------------------------------------------------------------------------------
@@ -94,21 +103,16 @@ def _print_json(value: Json) -> None:
 @app.command()
 def demo(as_json: AsJson = False) -> None:
     """Write a sample inbox, sync it, and show what it found. Needs no key and no network."""
-    from ingest_pipeline.demo.inbox import ANSWER_KEY, generate
+    from ingest_pipeline.demo.start import write_inbox
 
     # The demo's own defaults; database and folders are those of the settings.
     os.environ["INGEST_MODEL"] = "offline"
     settings = load_settings()
-    inbox = Path(settings.inbox)
-    if inbox.is_dir() and any(inbox.iterdir()) and not (inbox / ANSWER_KEY).exists():
-        raise ConfigurationError(
-            f"the inbox {inbox} holds files of your own; run the demo elsewhere: INGEST_HOME=.demo ingest demo"
-        )
-    generate(inbox)
+    write_inbox(settings)
     if not as_json:
-        console.print(f"A sample inbox is in {inbox}", highlight=False)
+        _say(f"A sample inbox is in {settings.inbox}")
     code = _sync(settings, {}, as_json)
-    if not as_json:
+    if not as_json and code != USAGE:
         _show_examples()
     raise typer.Exit(code)
 
@@ -122,10 +126,10 @@ def _show_examples() -> None:
     person = make_cast(7, 1)[0].email
     with _store() as engine:
         show_profile(console, load_facts(engine, find_profile(engine, person)))
-    console.print("Go on with:", style="bold")
-    for command in ("ingest profiles", f"ingest show {person}", f"ingest why {person} job_title", "ingest status"):
-        console.print(f"  {command}", highlight=False)
-    console.print("or `make dev`, which opens the Dagster UI.")
+    _say("Go on with:", style="bold")
+    for command in ("ingest profiles", f"ingest show {person}", f"ingest why {person} location", "ingest status"):
+        _say(f"  {command}")
+    _say("or `make dev`, which opens the Dagster UI.")
 
 
 @app.command()
@@ -179,14 +183,12 @@ def _sync(settings: Settings, run_config: dict[str, Json], as_json: bool) -> int
         _print_json({"run": asdict(outcome), "status": asdict(overview)})
     else:
         console.print(sync_table(outcome.metadata))
-        console.print(
-            f"{overview.profiles:,} profiles with {overview.traits:,} traits and {overview.memories:,} memories; "
-            f"run {outcome.run_id}",
-            highlight=False,
-        )
+        _say(f"{overview.profiles:,} profiles with {overview.traits:,} traits and {overview.memories:,} memories")
+        _say(f"Dagster run {outcome.run_id}", style="dim")
     if outcome.success:
         return 0
-    errors.print(f"{outcome.failed_step or 'run'}: {outcome.failure or 'failed'}", style="red", markup=False)
+    failure = f"error: {outcome.failed_step or 'the run'}: {outcome.failure or 'failed'}"
+    errors.print(failure, style="red", markup=False, highlight=False, soft_wrap=True)
     return FAILED if outcome.crashed or outcome.failed_step == "verdict_op" else USAGE
 
 
@@ -212,46 +214,31 @@ def text(
     ] = False,
 ) -> None:
     """Ingest one text about a profile and print the ingest endpoint's answer, or its error body, as JSON."""
-    from ingest_pipeline.direct import TextRequest, ingest_text
-    from ingest_pipeline.store.direct import create_profile
-    from ingest_pipeline.store.lookup import find_profile
+    from ingest_pipeline.direct import TextRequest, check_request, ingest_text
+    from ingest_pipeline.given import given_metadata, given_text
     from ingest_pipeline.wire import error_json, text_result_json
 
     try:
-        request = TextRequest(_given_text(data, file, dash), source, _given_metadata(metadata), traits, memories)
+        request = TextRequest(given_text(data, file, dash), source, given_metadata(metadata), traits, memories)
+        check_request(request)
         with _opened() as pipeline:
-            profile_id = create_profile(pipeline.engine, profile) if create else find_profile(pipeline.engine, profile)
-            result = ingest_text(pipeline, profile_id, request)
-    except (InvalidInput, ExtractionError) as error:
+            result = ingest_text(pipeline, _find_or_create(pipeline.engine, profile, create), request)
+    except IngestError as error:
         _print_json(error_json(error))
         raise
     _print_json(text_result_json(result, request))
 
 
-def _given_text(data: str | None, file: Path | None, dash: str | None) -> str:
-    given = [value is not None for value in (data, file, dash)]
-    if sum(given) != 1 or dash not in (None, "-"):
-        raise InvalidInput("invalid_data", "give the text by exactly one of --data TEXT, --file F or - (stdin)", "data")
-    if data is not None:
-        return data
-    try:
-        return file.read_text(encoding="utf-8") if file else sys.stdin.buffer.read().decode("utf-8")
-    except OSError as error:
-        raise InvalidInput("invalid_data", f"cannot read the file: {error.strerror}", "data") from None
-    except UnicodeDecodeError:
-        raise InvalidInput("invalid_data", "the text is not UTF-8", "data") from None
+def _find_or_create(engine: "Engine", reference: str, create: bool) -> str:
+    from ingest_pipeline.store.direct import create_profile
+    from ingest_pipeline.store.lookup import find_profile
 
-
-def _given_metadata(metadata: str | None) -> dict[str, Json] | None:
-    if metadata is None:
-        return None
     try:
-        value = json.loads(metadata)
-    except (json.JSONDecodeError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise InvalidInput("invalid_metadata", "metadata must be a JSON object", "metadata")
-    return value
+        return find_profile(engine, reference)
+    except ProfileNotFound:
+        if not create:
+            raise
+        return create_profile(engine, reference)
 
 
 # -- looking -----------------------------------------------------------------------------------------------------------
@@ -274,15 +261,18 @@ def profiles(
             shared = list_ambiguous(engine)
             if as_json:
                 _print_json([asdict(one) for one in shared])
-            else:
+            elif shared:
                 console.print(ambiguous_table(shared))
+            else:
+                _say("No identifier is claimed by several people.")
             return
         found, total = list_profiles(engine, search, limit, offset)
     if as_json:
         _print_json({"profiles": [asdict(p) for p in found], "total": total})
         return
-    console.print(profiles_table(found))
-    console.print(f"{len(found)} of {total:,}")
+    if found:
+        console.print(profiles_table(found, console.width))
+    _say(f"{len(found):,} of {total:,}" + (" that match" if search.strip() else ""))
 
 
 @app.command()
@@ -294,7 +284,7 @@ def show(profile: Profile, as_json: AsJson = False) -> None:
     from ingest_pipeline.terminal import show_profile
 
     with _store() as engine:
-        facts = load_facts(engine, find_profile(engine, profile))
+        facts = load_facts(engine, find_profile(engine, profile, by_start=True))
     if as_json:
         _print_json(
             {
@@ -321,7 +311,7 @@ def why(
     from ingest_pipeline.terminal import show_why
 
     with _store() as engine:
-        profile_id = find_profile(engine, profile)
+        profile_id = find_profile(engine, profile, by_start=True)
         found, history = load_fact(engine, profile_id, fact)
     if as_json:
         shape = wire.trait_json if found.kind == "trait" else wire.memory_json
@@ -359,4 +349,4 @@ def upgrade() -> None:
     engine = create_store_engine(load_settings().database_url)
     upgrade_schema(engine)
     engine.dispose()
-    console.print(f"the database is at revision {HEAD_REVISION}")
+    _say(f"The database is at revision {HEAD_REVISION}.")

@@ -4,6 +4,7 @@ validate ──▶ store the text ──▶ extract it ──▶ fold the profil
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from ingest_pipeline.documents import Document, Json
 from ingest_pipeline.errors import ExtractionError, InvalidInput
 from ingest_pipeline.extraction.base import Extraction, Extractor, Kind, Status
 from ingest_pipeline.folding import fold_profiles
+from ingest_pipeline.llm.errors import LlmStopped
 from ingest_pipeline.pipeline import Pipeline
 from ingest_pipeline.store.direct import is_extracted, save_text
 from ingest_pipeline.store.documents import load_documents
@@ -63,7 +65,7 @@ def ingest_text(pipeline: Pipeline, profile_id: str, request: TextRequest) -> Te
     Raises InvalidInput for a bad request, ExtractionError when the extraction failed: the text is kept then, and
     ``ingest retry`` or a repeated call finishes it.
     """
-    _check(request)
+    check_request(request)
     before = load_facts(pipeline.engine, profile_id)
     document_id = save_text(
         pipeline.engine,
@@ -74,7 +76,9 @@ def ingest_text(pipeline: Pipeline, profile_id: str, request: TextRequest) -> Te
         request.occurred_at or datetime.now(UTC),
     )
     extractor = _Only(pipeline.extractor, _kinds(request))
-    if not is_extracted(pipeline.engine, document_id, extractor.fingerprint):
+    # What a complete extraction found is not taken back because this call asks for less.
+    enough = {extractor.fingerprint, pipeline.extractor.fingerprint}
+    if not is_extracted(pipeline.engine, document_id, enough):
         _extract(pipeline, extractor, document_id)
     for _ in fold_profiles(pipeline.engine, pipeline.schema, [profile_id]):
         pass
@@ -82,23 +86,47 @@ def ingest_text(pipeline: Pipeline, profile_id: str, request: TextRequest) -> Te
     return TextResult(
         document_id=document_id,
         profile=after,
-        traits=tuple(_changes(before.traits, after.traits, document_id)),
-        memories=tuple(_changes(before.memories, after.memories, document_id)),
+        traits=tuple(_changes(before.traits, after.traits, document_id)) if request.extract_traits else (),
+        memories=tuple(_changes(before.memories, after.memories, document_id)) if request.extract_memories else (),
     )
 
 
-def _check(request: TextRequest) -> None:
+def check_request(request: TextRequest) -> None:
+    """Raises InvalidInput with the API's error code for what must not be stored."""
     if not isinstance(request.data, str) or not request.data.strip():
         raise InvalidInput("invalid_data", "data is required and must be a non-empty string", "data")
     if len(request.data.encode("utf-8", "surrogatepass")) > MAX_DATA_BYTES:
         raise InvalidInput(
             "data_too_large", f"data exceeds {MAX_DATA_BYTES:,} bytes of UTF-8; send it in parts", "data"
         )
+    if not _storable(request.data):
+        raise InvalidInput("invalid_data", _UNSTORABLE.format("data"), "data")
+    if request.source is not None and not (isinstance(request.source, str) and _storable(request.source)):
+        raise InvalidInput("invalid_source", "source must be a string of valid Unicode", "source")
     if request.metadata is not None:
-        if not isinstance(request.metadata, dict):
-            raise InvalidInput("invalid_metadata", "metadata must be a JSON object", "metadata")
-        if len(json.dumps(request.metadata).encode()) > MAX_METADATA_BYTES:
-            raise InvalidInput("invalid_metadata", f"metadata exceeds {MAX_METADATA_BYTES:,} bytes", "metadata")
+        _check_metadata(request.metadata)
+
+
+def _check_metadata(metadata: Json) -> None:
+    if not isinstance(metadata, dict):
+        raise InvalidInput("invalid_metadata", "metadata must be a JSON object", "metadata")
+    try:
+        # Neither NaN nor a deeper nesting than the interpreter's is JSON to PostgreSQL.
+        text = json.dumps(metadata, ensure_ascii=False, allow_nan=False)
+    except (ValueError, TypeError, RecursionError):
+        raise InvalidInput("invalid_metadata", "metadata must be a JSON object", "metadata") from None
+    if not _storable(text) or _ESCAPED_NUL.search(text):
+        raise InvalidInput("invalid_metadata", _UNSTORABLE.format("metadata"), "metadata")
+    if len(text.encode()) > MAX_METADATA_BYTES:
+        raise InvalidInput("invalid_metadata", f"metadata exceeds {MAX_METADATA_BYTES:,} bytes", "metadata")
+
+
+_UNSTORABLE = "{} holds NUL or half a surrogate pair, which no database stores"
+_ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+def _storable(text: str) -> bool:
+    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _kinds(request: TextRequest) -> frozenset[Kind]:
@@ -109,16 +137,19 @@ def _kinds(request: TextRequest) -> frozenset[Kind]:
 def _extract(pipeline: Pipeline, extractor: Extractor, document_id: str) -> None:
     with reading(pipeline.engine) as connection:
         documents = load_documents(connection, [document_id])
-    extractions = list(extractor.extract(documents))
+    try:
+        extractions = list(extractor.extract(documents))
+    except LlmStopped as stopped:
+        raise ExtractionError(stopped.code, f"{stopped}; {_kept(document_id)}", document_id) from stopped
     save_extractions(pipeline.engine, extractions, extractor.fingerprint, extractor.model, run_id=None)
     for extraction in extractions:
         if extraction.status is Status.FAILED:
             reason = extraction.reason or "unknown"
-            raise ExtractionError(
-                reason,
-                f"extraction failed ({reason}); the text is kept as document {document_id}, `ingest retry` finishes it",
-                document_id,
-            )
+            raise ExtractionError(reason, f"extraction failed ({reason}); {_kept(document_id)}", document_id)
+
+
+def _kept(document_id: str) -> str:
+    return f"the text is kept as document {document_id}, `ingest retry` or the same call finishes it"
 
 
 @dataclass(frozen=True, slots=True)

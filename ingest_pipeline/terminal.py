@@ -1,5 +1,9 @@
-"""What the command line shows: tables, panels, progress bars. Text of documents is printed as text, never as markup."""
+"""What the command line shows: tables, panels, progress bars.
 
+Text of documents is shown as text: markup is not interpreted and control characters do not reach the terminal.
+"""
+
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
@@ -21,9 +25,25 @@ from ingest_pipeline.store.overview import Overview
 SHORT_ID = 8
 """Characters of an id that are shown in tables; `ingest why` takes them when they are unique in the profile."""
 
-_NARROW = ("Trait", "Type", "Since", "Last said", "Id", "Was", "From", "Until", "Confidence", "Importance", "Source")
-_NUMERIC = ("Files", "Files read", "Unchanged", "Documents", "Documents new", "Replaced", "Traits", "Memories", "Units",
-            "Pending", "Failed", "Nobody's", "Rejected", "Skipped")  # fmt: skip
+_NARROW = (
+    "Trait",
+    "Type",
+    "Since",
+    "Last said",
+    "Id",
+    "From",
+    "Until",
+    "Confidence",
+    "Importance",
+    "Source",
+    "Profile",
+)
+_NUMERIC = ("Files", "Files\nread", "Files\nunchanged", "Documents", "Documents\nnew", "Documents\nreplaced", "Traits",
+            "Memories", "Units", "Pending", "Failed", "Unassigned", "Rejected", "Skipped")  # fmt: skip
+_WIDE = 120
+"""From so many columns on, ids are shown in full."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_QUOTE_CHARS = 80
 
 
 class BarProgress:
@@ -65,7 +85,9 @@ class BarProgress:
 
 def sync_table(metadata: Mapping[str, Mapping[str, Json]]) -> Table:
     """What reading did, a row per source asset."""
-    table = _table("Source", "Files read", "Unchanged", "Documents new", "Replaced", "Rejected", "Skipped")
+    table = _table(
+        "Source", "Files\nread", "Files\nunchanged", "Documents\nnew", "Documents\nreplaced", "Rejected", "Skipped"
+    )
     for asset, values in sorted(metadata.items()):
         if "files_read" in values:
             names = ("files_read", "files_unchanged", "documents_new", "documents_replaced", "rejected", "skipped")
@@ -73,13 +95,15 @@ def sync_table(metadata: Mapping[str, Mapping[str, Json]]) -> Table:
     return table
 
 
-def profiles_table(profiles: Iterable[ProfileSummary]) -> Table:
+def profiles_table(profiles: Iterable[ProfileSummary], width: int) -> Table:
+    """``width``: columns of the console. Where there are few, ids are shortened; ``ingest show`` takes them."""
     table = _table("Profile", "Name", "Identifiers", "Documents", "Traits", "Memories")
     for p in profiles:
-        more = f" +{len(p.identifiers) - 1}" if len(p.identifiers) > 1 else ""
+        known = ([p.external_id] if p.external_id else []) + list(p.identifiers)
+        more = f" +{len(known) - 1}" if len(known) > 1 else ""
         table.add_row(
-            p.id, _plain(p.name or "–"), _plain("".join(p.identifiers[:1]) + more), str(p.documents), str(p.traits),
-            str(p.memories),
+            p.id if width >= _WIDE else p.id[:SHORT_ID], _plain(p.name or "–"), _plain("".join(known[:1]) + more),
+            f"{p.documents:,}", f"{p.traits:,}", f"{p.memories:,}",
         )  # fmt: skip
     return table
 
@@ -93,21 +117,20 @@ def ambiguous_table(shared: Iterable[Ambiguous]) -> Table:
 
 def show_profile(console: Console, facts: ProfileFacts) -> None:
     documents = ", ".join(f"{n} {source}" for source, n in facts.documents.items()) or "none"
-    head = Text(f"{facts.id}\n{', '.join(facts.identifiers)}\ndocuments: {documents}")
-    console.print(Panel(head, title=_plain(facts.name or facts.external_id or "Profile"), title_align="left"))
-    traits = _table("Trait", "Value", "Confidence", "Since", "Evidence", title="Traits")
+    known = ([f"external id {facts.external_id}"] if facts.external_id else []) + list(facts.identifiers)
+    head = "\n".join(part for part in (facts.id, ", ".join(known), f"documents: {documents}", facts.summary) if part)
+    console.print(Panel(_plain(head), title=_plain(facts.name or facts.external_id or "Profile"), title_align="left"))
+    traits = _table("Trait", "Value, and what says so", "Confidence", "Since", title="Traits")
     for fact in facts.traits:
-        traits.add_row(
-            fact.key, _plain(_value(fact.value)), _bar(fact.confidence), _day(fact.since), _evidence(fact.proofs)
-        )
-    console.print(traits)
-    memories = _table("Memory", "Type", "Importance", "Last said", "Evidence", "Id", title="Memories")
+        traits.add_row(_plain(fact.key), _proved(_value(fact.value), fact), _bar(fact.confidence), _day(fact.since))
+    console.print(traits if facts.traits else "No traits.")
+    memories = _table("Memory, and what says so", "Type", "Importance", "Last said", "Id", title="Memories")
     for fact in facts.memories:
         memories.add_row(
-            _plain(str(fact.value)), fact.key, _bar(fact.importance or 0.0), _day(fact.since), _evidence(fact.proofs),
+            _proved(str(fact.value), fact), _plain(fact.key), _bar(fact.importance or 0.0), _day(fact.since),
             fact.id[:SHORT_ID],
         )  # fmt: skip
-    console.print(memories)
+    console.print(memories if facts.memories else "No memories.")
     if facts.history:
         console.print(_history_table(facts.history))
 
@@ -115,7 +138,7 @@ def show_profile(console: Console, facts: ProfileFacts) -> None:
 def show_why(console: Console, fact: Fact, history: tuple[Past, ...]) -> None:
     """One fact with each sentence that proves it."""
     what = f"{fact.key} = {_value(fact.value)}" if fact.kind == "trait" else str(fact.value)
-    console.print(Text(what, style="bold"), Text(f"confidence {fact.confidence:.2f}, id {fact.id}", style="dim"))
+    console.print(_plain(what, "bold"), _plain(f"confidence {fact.confidence:.2f}, id {fact.id}", "dim"))
     for proof in fact.proofs:
         console.print(_proof_panel(proof))
     if not fact.proofs:
@@ -128,18 +151,27 @@ def _proof_panel(proof: Proof) -> Panel:
     lines = [
         ("says", f"“{proof.quote}”"),
         ("value", _value(proof.value) if proof.value is not None else ""),
-        ("said", f"{_time(proof.occurred_at)} ({proof.role})"),
+        ("said", f"{_time(proof.occurred_at)}, {_VOICES.get(proof.role, proof.role)}"),
         ("where", f"characters {proof.start}–{proof.end} of document {proof.document_id}"),
-        ("source", f"{proof.source} / {proof.origin} {proof.kind} {proof.native_id}"),
+        ("source", " ".join(dict.fromkeys((f"{proof.source},", proof.origin, proof.kind, proof.native_id)))),
         ("file", ", ".join(part for part in (proof.file, proof.position) if part)),
-        ("record", ", ".join(f"{key}={value}" for key, value in proof.metadata.items())),
-        ("by", f"{proof.model or ''} ({proof.fingerprint[:24]}), run {proof.run_id or 'none'}"),
+        ("record", ", ".join(f"{key}={value}" for key, value in proof.metadata.items() if value is not None)),
+        ("by", f"{proof.model or 'an extractor'} ({proof.fingerprint}), {_run(proof.run_id)}"),
     ]
     grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
     for name, value in lines:
         if value:
-            grid.add_row(Text(name, style="dim"), Text(value))
+            grid.add_row(_plain(name, "dim"), _plain(value))
     return Panel(grid)
+
+
+_VOICES = {"subject": "in their own words", "field": "a field of their record", "note": "a note about them"}
+
+
+def _run(run_id: str | None) -> str:
+    return f"run {run_id}" if run_id else "in no run"
 
 
 def show_overview(console: Console, overview: Overview) -> None:
@@ -147,7 +179,7 @@ def show_overview(console: Console, overview: Overview) -> None:
         f"{overview.profiles:,} profiles, {overview.traits:,} traits, {overview.memories:,} memories, "
         f"{overview.evidence:,} pieces of evidence"
     )
-    table = _table("Source", "Files", "Documents", "Pending", "Failed", "Nobody's", "Rejected", "Skipped")
+    table = _table("Source", "Files", "Documents", "Pending", "Failed", "Unassigned", "Rejected", "Skipped")
     for s in overview.sources:
         numbers = (s.files, s.documents, s.pending, s.failed, s.unassigned, s.rejected, sum(s.skipped.values()))
         table.add_row(s.source, *(f"{n:,}" for n in numbers))
@@ -159,17 +191,21 @@ def show_overview(console: Console, overview: Overview) -> None:
     )
     rejected = [(unit.file, unit.position, unit.reason) for unit in overview.rejected]
     _optional(console, "Rejected (latest)", ("File", "Where", "Why"), rejected)
+    total = sum(unit.rejected for unit in overview.sources)
+    if total > len(rejected):
+        console.print(f"… and {total - len(rejected):,} more")
     notes = {
-        "profiles to fold; the next sync does it": overview.unfolded,
-        "identifiers claimed by several people: they link nobody (see `ingest profiles --ambiguous`)": (
-            overview.ambiguous_identifiers
-        ),
+        "Documents waiting for extraction": sum(s.pending for s in overview.sources),
+        "Documents of nobody known (list mail, shared addresses)": sum(s.unassigned for s in overview.sources),
+        "Identifiers that several people claim, which link nobody": overview.ambiguous_identifiers,
+        "Profiles to fold, which the next sync does": overview.unfolded,
+        "LLM calls": overview.llm_calls,
     }
     for note, n in notes.items():
         if n:
-            console.print(f"{n:,} {note}")
+            console.print(f"{note}: {n:,}")
     if overview.llm_calls:
-        console.print(f"{overview.llm_calls:,} LLM calls, ${overview.spent_usd:,.4f} spent")
+        console.print(f"Spent: ${overview.spent_usd:,.4f}")
 
 
 def _optional(console: Console, title: str, header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
@@ -183,7 +219,7 @@ def _optional(console: Console, title: str, header: tuple[str, ...], rows: Itera
 def _history_table(history: Iterable[Past]) -> Table:
     table = _table("Trait", "Was", "From", "Until", title="Before")
     for past in history:
-        table.add_row(past.key, _plain(_value(past.value)), _day(past.valid_from), _day(past.valid_to))
+        table.add_row(_plain(past.key), _plain(_value(past.value)), _day(past.valid_from), _day(past.valid_to))
     return table
 
 
@@ -195,8 +231,8 @@ def _table(*columns: str, title: str | None = None) -> Table:
     return table
 
 
-def _plain(text: str) -> Text:
-    return Text(text)
+def _plain(text: str, style: str = "") -> Text:
+    return Text(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", text), style=style)
 
 
 def _value(value: Json) -> str:
@@ -215,9 +251,11 @@ def _time(moment: datetime | None) -> str:
     return moment.strftime("%Y-%m-%d %H:%M UTC") if moment else "at an unknown time"
 
 
-def _evidence(proofs: tuple[Proof, ...]) -> Text:
-    if not proofs:
-        return Text("set by hand", style="dim")
-    quote = " ".join(proofs[0].quote.split())
-    short = quote if len(quote) <= 60 else quote[:57] + "…"
-    return Text(f"“{short}”" + (f" +{len(proofs) - 1}" if len(proofs) > 1 else ""), style="dim")
+def _proved(value: str, fact: Fact) -> Text:
+    """The value with the start of its newest quote below, and how many more there are."""
+    if not fact.proofs:
+        return _plain(f"{value}\n").append_text(_plain(f"set by hand ({fact.source})", "dim"))
+    quote = " ".join(fact.proofs[0].quote.split())
+    short = quote if len(quote) <= _QUOTE_CHARS else quote[: _QUOTE_CHARS - 1].rstrip() + "…"
+    more = f" +{len(fact.proofs) - 1}" if len(fact.proofs) > 1 else ""
+    return _plain(f"{value}\n").append_text(_plain(f"“{short}”{more}", "dim"))

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from ingest_pipeline.direct import Change, TextRequest, TextResult
 from ingest_pipeline.documents import Json
-from ingest_pipeline.errors import ExtractionError, IngestError, InvalidInput, ProfileNotFound
+from ingest_pipeline.errors import ConfigurationError, ExtractionError, IngestError, InvalidInput, ProfileNotFound
 from ingest_pipeline.store.facts import Fact, Past, ProfileFacts, Proof
 
 Object = dict[str, Json]
@@ -117,19 +117,29 @@ def text_result_json(result: TextResult, request: TextRequest) -> Object:
 
 def error_json(error: IngestError) -> Object:
     """The API's error body."""
-    kind, code = "internal_error", "internal_error"
-    if isinstance(error, ProfileNotFound):
-        kind, code = "not_found_error", error.code
-    elif isinstance(error, InvalidInput):
-        kind, code = "invalid_request_error", error.code
-    elif isinstance(error, ExtractionError):
-        kind, code = "internal_error", "extraction_error"
+    kind, code = _error_type(error)
     body: Object = {"message": str(error), "type": kind, "code": code}
     if isinstance(error, InvalidInput) and error.param:
         body["param"] = error.param
     if isinstance(error, ExtractionError):
         body["details"] = {"reason": error.reason, "documentId": error.document_id}
     return {"error": body}
+
+
+_EXHAUSTED = {"rate_limited": "rate_limited", "budget": "budget_exhausted", "quota": "budget_exhausted"}
+"""Reasons that more time or money mends: code of the answer."""
+
+
+def _error_type(error: IngestError) -> tuple[str, str]:
+    if isinstance(error, ProfileNotFound):
+        return "not_found_error", error.code
+    if isinstance(error, InvalidInput):
+        return "invalid_request_error", error.code
+    if isinstance(error, ExtractionError):
+        if error.reason in _EXHAUSTED:
+            return "rate_limit_error", _EXHAUSTED[error.reason]
+        return "internal_error", "extraction_error"
+    return "internal_error", "configuration_error" if isinstance(error, ConfigurationError) else "internal_error"
 
 
 def _documents(fact: Fact) -> list[str]:

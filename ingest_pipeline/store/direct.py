@@ -1,11 +1,12 @@
 """Texts given one by one: stored before anything else happens to them, recorded in Dagster at the next sync."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Engine, select, update
+from sqlalchemy.exc import IntegrityError
 
 from ingest_pipeline.documents import Json, Role, Segment, Source, content_hash, stable_id
 from ingest_pipeline.errors import InvalidInput
@@ -17,6 +18,8 @@ from ingest_pipeline.store.extractions import PartitionKey
 from ingest_pipeline.store.people import mark_changed, new_profile
 from ingest_pipeline.store.tables import DocumentRow, ExtractionRow, Profile
 from ingest_pipeline.store.upsert import upsert
+
+MAX_EXTERNAL_ID = 255
 
 
 def save_text(
@@ -46,24 +49,34 @@ def save_text(
     return document_id
 
 
-def is_extracted(engine: Engine, document_id: str, fingerprint: str) -> bool:
-    """Whether this extractor finished the document, and no other one did since."""
+def is_extracted(engine: Engine, document_id: str, fingerprints: Collection[str]) -> bool:
+    """Whether one of these extractors finished the document, and no other one did since."""
     query = select(DocumentRow.state, DocumentRow.fingerprint).where(DocumentRow.id == document_id)
     with reading(engine) as connection:
         row = connection.execute(query).one()
-    return bool(row.state == "done" and row.fingerprint == fingerprint)
+    return bool(row.state == "done" and row.fingerprint in fingerprints)
 
 
 def create_profile(engine: Engine, external_id: str) -> str:
-    """The id of the profile with this external id, new if there is none."""
-    now = datetime.now(UTC)
-    with engine.begin() as connection:
-        found = connection.execute(select(Profile.id).where(Profile.external_id == external_id)).scalar()
-        if found:
-            return found
-        row = new_profile(str(uuid.uuid4()), None, now) | {"external_id": external_id}
-        upsert(connection, Profile, [row])
-    return str(row["id"])
+    """The id of the profile with this external id, new if there is none.
+
+    Raises InvalidInput for an empty or overlong one.
+    """
+    if not external_id.strip() or len(external_id) > MAX_EXTERNAL_ID or not external_id.isprintable():
+        raise InvalidInput(
+            "invalid_external_id", f"an external id is 1 to {MAX_EXTERNAL_ID} printable characters", "externalId"
+        )
+    known = select(Profile.id).where(Profile.external_id == external_id)
+    row = new_profile(str(uuid.uuid4()), None, datetime.now(UTC)) | {"external_id": external_id}
+    try:
+        with engine.begin() as connection:
+            found = connection.execute(known).scalar()
+            if found is None:
+                upsert(connection, Profile, [row])
+    except IntegrityError:  # another process was faster
+        with reading(engine) as connection:
+            found = connection.execute(known).scalar_one()
+    return str(found or row["id"])
 
 
 def profile_of_document(engine: Engine, document_id: str) -> tuple[str, Source]:

@@ -1,5 +1,6 @@
 """Finding profiles: by id, external id or identifier, and by search."""
 
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,17 +30,22 @@ class ProfileSummary:
     updated_at: datetime
 
 
-def find_profile(engine: Engine, reference: str) -> str:
+def find_profile(engine: Engine, reference: str, by_start: bool = False) -> str:
     """The profile id for an id, an external id or an identifier such as ``alex@acme.com`` or ``slack:T1/U1``.
 
-    A merged profile resolves to the one it went into. Raises ProfileNotFound, or InvalidInput (``ambiguous_profile``)
-    when the identifier is claimed by several people.
+    ``by_start``: the first characters of an id do; only for looking, since a customer number may be some, too. A merged
+    profile resolves to the one it went into. Raises ProfileNotFound, or InvalidInput (``ambiguous_profile``) when
+    several people claim the identifier.
     """
+    reference = reference.strip()
+    if not reference.isprintable():  # nor is any identifier; databases refuse some such characters
+        raise ProfileNotFound
     with reading(engine) as connection:
-        for profile_id in (_by_id(connection, reference), _by_external_id(connection, reference)):
+        for find in (_by_id, _by_external_id, _by_identifier, *((_by_start_of_id,) if by_start else ())):
+            profile_id: str | None = find(connection, reference)
             if profile_id:
                 return profile_id
-        return _by_identifier(connection, reference)
+    raise ProfileNotFound
 
 
 def _by_id(connection: Connection, reference: str) -> str | None:
@@ -59,10 +65,10 @@ def _living(connection: Connection, query: Select[Any]) -> str | None:
     return str(row.merged_into or row.id) if row else None
 
 
-def _by_identifier(connection: Connection, reference: str) -> str:
+def _by_identifier(connection: Connection, reference: str) -> str | None:
     kind, _, value = reference.partition(":")
-    spellings = [("email", reference.strip().lower()), ("phone", reference.strip())]
-    spellings += [(kind, value)] if value else []
+    spellings = [("email", reference.lower()), ("phone", _PUNCTUATION.sub("", reference))]
+    spellings += [(kind.lower(), value.lower() if kind.lower() == "email" else value)] if value else []
     for kind, value in spellings:
         row = connection.execute(
             select(IdentifierRow.profile_id, IdentifierRow.ambiguous).where(
@@ -72,11 +78,27 @@ def _by_identifier(connection: Connection, reference: str) -> str:
         if row and row.ambiguous:
             raise InvalidInput(
                 "ambiguous_profile",
-                "this identifier is claimed by several people; use a profile id, `ingest profiles --search` lists them",
+                "several people claim this identifier; use a profile id, `ingest profiles --ambiguous` lists them",
             )
         if row and row.profile_id:
             return str(row.profile_id)
-    raise ProfileNotFound
+    return None
+
+
+_PUNCTUATION = re.compile(r"[\s().-]")
+_MIN_START = 6
+
+
+def _by_start_of_id(connection: Connection, reference: str) -> str | None:
+    digits = reference.lower().replace("-", "")
+    if not re.fullmatch(rf"[0-9a-f]{{{_MIN_START},31}}", digits):
+        return None
+    low, high = (str(uuid.UUID(digits.ljust(32, fill))) for fill in "0f")
+    query = select(Profile.id, Profile.merged_into).where(Profile.id.between(low, high)).limit(2)
+    rows = list(connection.execute(query))
+    if len(rows) > 1:
+        raise InvalidInput("ambiguous_profile", "several profile ids start with these characters; write more of them")
+    return str(rows[0].merged_into or rows[0].id) if rows else None
 
 
 def check_profiles(engine: Engine, profile_ids: Sequence[str]) -> None:
@@ -103,14 +125,8 @@ def list_profiles(
 ) -> tuple[list[ProfileSummary], int]:
     """A page of profiles by name, and how many there are. ``search`` looks in names, external ids and identifiers."""
     condition: list[ColumnElement[bool]] = [Profile.merged_into.is_(None)]
-    if search:
-        like = "%" + search.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        by_identifier = select(IdentifierRow.profile_id).where(func.lower(IdentifierRow.value).like(like, escape="\\"))
-        condition.append(
-            func.lower(Profile.display_name).like(like, escape="\\")
-            | func.lower(Profile.external_id).like(like, escape="\\")
-            | Profile.id.in_(by_identifier)
-        )
+    if search.strip():
+        condition.append(_matches(search.strip()))
     order = (func.lower(func.coalesce(Profile.display_name, "~")), Profile.id)
     with reading(engine) as connection:
         total = connection.execute(select(func.count()).select_from(Profile).where(*condition)).scalar_one()
@@ -140,6 +156,26 @@ def list_profiles(
     return summaries, total
 
 
+def _matches(search: str) -> ColumnElement[bool]:
+    """Profiles with this in their name, external id or an identifier, one that several people claim included."""
+    claimed = _claims().where(_contains(IdentifierRow.value, search)).subquery()
+    by_identifier = select(IdentifierRow.profile_id).where(_contains(IdentifierRow.value, search))
+    return (
+        _contains(Profile.display_name, search)
+        | _contains(Profile.external_id, search)
+        | Profile.id.in_(by_identifier)
+        | Profile.id.in_(select(claimed.c.profile_id))
+    )
+
+
+def _contains(column: Any, search: str) -> ColumnElement[bool]:
+    """Ignoring case. The databases' own ``lower`` may know ASCII only, so usual spellings are tried as well."""
+    found = func.lower(column).contains(search.lower(), autoescape=True)
+    for spelling in {search, search.title(), search.upper()} if not search.isascii() else ():
+        found |= column.contains(spelling, autoescape=True)
+    return found
+
+
 def _counts(connection: Connection, table: Any, ids: Sequence[str]) -> dict[str, int]:
     query = select(table.profile_id, func.count().label("n")).group_by(table.profile_id)
     if table is DocumentRow:
@@ -157,9 +193,18 @@ class Ambiguous:
 
 def list_ambiguous(engine: Engine) -> list[Ambiguous]:
     """Ambiguous identifiers with the profiles of those who claim them."""
+    found: dict[str, set[str]] = {}
+    with reading(engine) as connection:
+        for kind, value, profile_id in connection.execute(_claims()):
+            found.setdefault(f"{kind}:{value}", set()).add(profile_id)
+    return [Ambiguous(identifier, tuple(sorted(profiles))) for identifier, profiles in sorted(found.items())]
+
+
+def _claims() -> Select[Any]:
+    """(kind, value, profile_id) of those who claim an ambiguous identifier."""
     key = aliased(PersonIdentifier)
     owner = aliased(IdentifierRow)
-    query = (
+    return (
         select(IdentifierRow.kind, IdentifierRow.value, owner.profile_id)
         .join(PersonIdentifier, PersonIdentifier.identifier_id == IdentifierRow.id)
         .join(key, (key.person_id == PersonIdentifier.person_id) & (key.relation == "key"))
@@ -167,8 +212,3 @@ def list_ambiguous(engine: Engine) -> list[Ambiguous]:
         .where(IdentifierRow.ambiguous, owner.profile_id.is_not(None))
         .distinct()
     )
-    found: dict[str, set[str]] = {}
-    with reading(engine) as connection:
-        for kind, value, profile_id in connection.execute(query):
-            found.setdefault(f"{kind}:{value}", set()).add(profile_id)
-    return [Ambiguous(identifier, tuple(sorted(profiles))) for identifier, profiles in sorted(found.items())]

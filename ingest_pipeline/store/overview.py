@@ -22,7 +22,10 @@ from ingest_pipeline.store.tables import (
 
 @dataclass(frozen=True, slots=True)
 class SourceOverview:
-    """Current documents of one source. ``unassigned`` belong to nobody known: list mail, ambiguous senders."""
+    """One source: its files with what was rejected and skipped in them, and its current documents by state.
+
+    ``unassigned`` documents are nobody's: list mail, senders whose address several people claim.
+    """
 
     source: str
     files: int
