@@ -20,6 +20,7 @@ from ingest_pipeline.store.documents import load_documents
 from ingest_pipeline.store.engine import reading
 from ingest_pipeline.store.extractions import save_extractions
 from ingest_pipeline.store.facts import Fact, ProfileFacts, load_facts
+from ingest_pipeline.store.lookup import storable
 
 MAX_DATA_BYTES = 102_400
 """UTF-8 bytes of one text, as the HTTP API allows."""
@@ -99,9 +100,9 @@ def check_request(request: TextRequest) -> None:
         raise InvalidInput(
             "data_too_large", f"data exceeds {MAX_DATA_BYTES:,} bytes of UTF-8; send it in parts", "data"
         )
-    if not _storable(request.data):
+    if not storable(request.data):
         raise InvalidInput("invalid_data", _UNSTORABLE.format("data"), "data")
-    if request.source is not None and not (isinstance(request.source, str) and _storable(request.source)):
+    if request.source is not None and not (isinstance(request.source, str) and storable(request.source)):
         raise InvalidInput("invalid_source", "source must be a string of valid Unicode", "source")
     if request.metadata is not None:
         _check_metadata(request.metadata)
@@ -115,7 +116,7 @@ def _check_metadata(metadata: Json) -> None:
         text = json.dumps(metadata, ensure_ascii=False, allow_nan=False)
     except (ValueError, TypeError, RecursionError):
         raise InvalidInput("invalid_metadata", "metadata must be a JSON object", "metadata") from None
-    if not _storable(text) or _ESCAPED_NUL.search(text):
+    if not storable(text) or _ESCAPED_NUL.search(text):
         raise InvalidInput("invalid_metadata", _UNSTORABLE.format("metadata"), "metadata")
     if len(text.encode()) > MAX_METADATA_BYTES:
         raise InvalidInput("invalid_metadata", f"metadata exceeds {MAX_METADATA_BYTES:,} bytes", "metadata")
@@ -123,10 +124,6 @@ def _check_metadata(metadata: Json) -> None:
 
 _UNSTORABLE = "{} holds NUL or half a surrogate pair, which no database stores"
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-
-
-def _storable(text: str) -> bool:
-    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _kinds(request: TextRequest) -> frozenset[Kind]:

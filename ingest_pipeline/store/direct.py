@@ -1,5 +1,6 @@
 """Texts given one by one: stored before anything else happens to them, recorded in Dagster at the next sync."""
 
+import re
 import uuid
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
@@ -15,11 +16,13 @@ from ingest_pipeline.extraction.base import Extraction, Status, Usage
 from ingest_pipeline.store.documents import segment_json
 from ingest_pipeline.store.engine import reading
 from ingest_pipeline.store.extractions import PartitionKey
+from ingest_pipeline.store.lookup import storable
 from ingest_pipeline.store.people import mark_changed, new_profile
 from ingest_pipeline.store.tables import DocumentRow, ExtractionRow, Profile
 from ingest_pipeline.store.upsert import upsert
 
 MAX_EXTERNAL_ID = 255
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def save_text(
@@ -60,11 +63,14 @@ def is_extracted(engine: Engine, document_id: str, fingerprints: Collection[str]
 def create_profile(engine: Engine, external_id: str) -> str:
     """The id of the profile with this external id, new if there is none.
 
-    Raises InvalidInput for an empty or overlong one.
+    Spaces around it do not count. Raises InvalidInput for an empty or overlong one, or one with control characters.
     """
-    if not external_id.strip() or len(external_id) > MAX_EXTERNAL_ID or not external_id.isprintable():
+    external_id = external_id.strip()
+    if not 0 < len(external_id) <= MAX_EXTERNAL_ID or not storable(external_id) or _CONTROL.search(external_id):
         raise InvalidInput(
-            "invalid_external_id", f"an external id is 1 to {MAX_EXTERNAL_ID} printable characters", "externalId"
+            "invalid_external_id",
+            f"an external id has 1 to {MAX_EXTERNAL_ID} characters, none of them control characters",
+            "externalId",
         )
     known = select(Profile.id).where(Profile.external_id == external_id)
     row = new_profile(str(uuid.uuid4()), None, datetime.now(UTC)) | {"external_id": external_id}

@@ -38,7 +38,7 @@ def find_profile(engine: Engine, reference: str, by_start: bool = False) -> str:
     several people claim the identifier.
     """
     reference = reference.strip()
-    if not reference.isprintable():  # nor is any identifier; databases refuse some such characters
+    if not storable(reference):
         raise ProfileNotFound
     with reading(engine) as connection:
         for find in (_by_id, _by_external_id, _by_identifier, *((_by_start_of_id,) if by_start else ())):
@@ -46,6 +46,11 @@ def find_profile(engine: Engine, reference: str, by_start: bool = False) -> str:
             if profile_id:
                 return profile_id
     raise ProfileNotFound
+
+
+def storable(text: str) -> bool:
+    """Whether every database takes the text: PostgreSQL refuses NUL, both refuse half a surrogate pair."""
+    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _by_id(connection: Connection, reference: str) -> str | None:
