@@ -54,7 +54,7 @@ def _load(content: bytes, name: str) -> dict[str, Any]:
 def _timezone(value: object, name: str) -> str:
     try:
         return ZoneInfo(str(value)).key
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a folder of zones, "Europe"
         raise ConfigurationError(f"{name}: timezone must be an IANA zone such as Europe/Berlin") from None
 
 

@@ -1,19 +1,30 @@
 """Opening the database: engines, the check that the schema is current, migrations."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
 from ingest_pipeline.errors import ConfigurationError, StoreUnavailable
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+T = TypeVar("T")
+
 HEAD_REVISION = "0001"
 """The newest migration. Kept here so that opening a current database need not import Alembic (0.2 s)."""
+
+_DEADLOCK = "40P01"
+_DEADLOCK_RETRIES = 5
+
+CONNECT_TIMEOUT_S = 10
+"""How long to wait for PostgreSQL; ``?connect_timeout=…`` in the URL says otherwise."""
 
 BUSY_TIMEOUT_S = 60
 """How long a writer waits for another one on SQLite, where there is one writer at a time."""
@@ -26,19 +37,24 @@ def create_store_engine(url: str) -> Engine:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # ValueError: a port that is no number
         raise ConfigurationError(
             "INGEST_DATABASE_URL is no database URL; write sqlite:///PATH or postgresql://…"
         ) from None
     if parsed.get_backend_name() == "postgresql":
         try:
-            return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=10)
+            return create_engine(
+                parsed.set(drivername="postgresql+psycopg"),
+                pool_pre_ping=True,
+                pool_size=10,
+                connect_args={} if "connect_timeout" in parsed.query else {"connect_timeout": CONNECT_TIMEOUT_S},
+            )
         except NoSuchModuleError:  # pragma: no cover - psycopg is a dependency
             raise ConfigurationError("the PostgreSQL driver psycopg is not installed") from None
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+    if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
         raise ConfigurationError("INGEST_DATABASE_URL must start with sqlite:/// and a path, or with postgresql://")
     try:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreUnavailable(
             f"cannot create the folder of the database: {error.strerror}; check INGEST_HOME"
@@ -69,17 +85,29 @@ def open_engine(url: str) -> Engine:
     """
     engine = create_store_engine(url)
     try:
-        revision = current_revision(engine)
+        _make_current(engine)
     except DBAPIError as error:
+        engine.dispose()
         raise StoreUnavailable(_unreachable(engine, error)) from None
+    except StoreUnavailable:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _make_current(engine: Engine) -> None:
+    revision = current_revision(engine)
     if revision == HEAD_REVISION:
-        return engine
-    if revision is None or engine.dialect.name == "sqlite":
-        upgrade(engine)
-        return engine
-    raise StoreUnavailable(
-        f"the database is at revision {revision}, this version needs {HEAD_REVISION}; run `ingest db upgrade`"
-    )
+        return
+    if revision is not None and revision not in _known_revisions():
+        raise StoreUnavailable(
+            f"the database is at revision {revision}, which this version does not know; update ingest-pipeline"
+        )
+    if revision is not None and engine.dialect.name != "sqlite":
+        raise StoreUnavailable(
+            f"the database is at revision {revision}, this version needs {HEAD_REVISION}; run `ingest db upgrade`"
+        )
+    upgrade(engine)
 
 
 def _unreachable(engine: Engine, error: DBAPIError) -> str:
@@ -100,18 +128,46 @@ def current_revision(engine: Engine) -> str | None:
         return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def upgrade(engine: Engine) -> None:
-    """Bring the schema to HEAD_REVISION. Two processes at once are safe: the second finds the work done."""
-    from alembic import command
+def _migrations() -> "Config":
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config
+
+
+def _known_revisions() -> set[str]:
+    from alembic.script import ScriptDirectory
+
+    return {script.revision for script in ScriptDirectory.from_config(_migrations()).walk_revisions()}
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring the schema to HEAD_REVISION. Two processes at once are safe: the second finds the work done."""
+    from alembic import command
+
+    config = _migrations()
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(7031994)"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def write(engine: Engine, work: Callable[[Connection], T]) -> T:
+    """Do the work in one transaction, and again when PostgreSQL gave it up to end a deadlock with another one.
+
+    So the work must not change anything but the database. On SQLite one writer follows the other.
+    """
+    for _ in range(_DEADLOCK_RETRIES):
+        try:
+            with engine.begin() as connection:
+                return work(connection)
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) != _DEADLOCK:
+                raise
+    with engine.begin() as connection:
+        return work(connection)
 
 
 @contextmanager
