@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, String, bindparam, cast, func, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, String, bindparam, cast, func, literal_column, select, update
 
 from ingest_pipeline.documents import Source, stable_id
 from ingest_pipeline.extraction.base import Extraction, Observation, Status
-from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.engine import reading, write
 from ingest_pipeline.store.people import mark_changed
 from ingest_pipeline.store.tables import DocumentRow, ExtractionRow, ObservationRow, Profile
 from ingest_pipeline.store.upsert import IN_LIST, batches, select_in, upsert
@@ -53,7 +53,8 @@ class Selection:
 
     def conditions(self) -> list[ColumnElement[bool]]:
         current: list[ColumnElement[bool]] = [DocumentRow.superseded_at.is_(None), DocumentRow.profile_id.is_not(None)]
-        missing = DocumentRow.state != "done"
+        # Spelled out, not bound, so that the planner sees that the index of the pending ones will do.
+        missing = DocumentRow.state != literal_column("'done'")
         if self.reextract is Reextract.MISSING:
             current.append(missing)
         elif self.reextract is Reextract.STALE:
@@ -107,11 +108,12 @@ def _pending_page(
 def count_pending(engine: Engine, selection: Selection) -> tuple[int, int]:
     """(documents to extract, partitions they are in)."""
     query = select(func.count(), func.count(func.distinct(_PARTITION))).where(*selection.conditions())
-    if selection.profiles:
-        query = query.where(DocumentRow.profile_id.in_(sorted(selection.profiles)[:IN_LIST]))
+    pages = batches(sorted(selection.profiles), IN_LIST)
+    queries = [query.where(DocumentRow.profile_id.in_(ids)) for ids in pages] if selection.profiles else [query]
     with reading(engine) as connection:
-        documents, partitions = connection.execute(query).one()
-        return documents, partitions
+        # A partition is of one profile, so none is counted twice.
+        counts = [connection.execute(query).one() for query in queries]
+    return sum(documents for documents, _ in counts), sum(partitions for _, partitions in counts)
 
 
 def save_extractions(
@@ -121,16 +123,28 @@ def save_extractions(
 
     A finished extraction supersedes what earlier ones of the document observed; a failed one leaves it in force.
     """
+    if not extractions:
+        return
     now = datetime.now(UTC)
     finished = [e for e in extractions if e.status is not Status.FAILED]
     observations = {
         row["id"]: row for e in finished for row in _observation_rows(e.document_id, fingerprint, e.observations)
     }
-    with engine.begin() as connection:
+    rows = [_extraction_row(e, fingerprint, model, now, run_id) for e in extractions]
+    states = [
+        {
+            "b_id": e.document_id,
+            "state": "failed" if e.status is Status.FAILED else "done",
+            "fingerprint": fingerprint,
+        }
+        for e in sorted(extractions, key=lambda e: e.document_id)
+    ]
+
+    def save(connection: Connection) -> None:
         upsert(
             connection,
             ExtractionRow,
-            [_extraction_row(e, fingerprint, model, now, run_id) for e in extractions],
+            rows,
             update=("model", "status", "reason", "n_observations", "dropped", "extracted_at", "run_id"),
             add=("calls", "input_tokens", "output_tokens", "cost_usd", "attempts"),
         )
@@ -140,18 +154,13 @@ def save_extractions(
             update(DocumentRow)
             .where(DocumentRow.__table__.c.id == bindparam("b_id"))
             .values(state=bindparam("state"), fingerprint=bindparam("fingerprint")),
-            [
-                {
-                    "b_id": e.document_id,
-                    "state": "failed" if e.status is Status.FAILED else "done",
-                    "fingerprint": fingerprint,
-                }
-                for e in extractions
-            ],
+            states,
         )
         affected = superseded | {row["document_id"] for row in observations.values()}
         profiles = select_in(connection, select(DocumentRow.profile_id).distinct(), DocumentRow.id, affected)
         mark_changed(connection, {row.profile_id for row in profiles})
+
+    write(engine, save)
 
 
 def _supersede(connection: Connection, documents: Sequence[str], keep: Container[str]) -> set[str]:

@@ -5,13 +5,23 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
-from sqlalchemy import Connection, bindparam, select, text, update
+from sqlalchemy import Connection, bindparam, delete, select, text, update
 
 from ingest_pipeline.documents import Identifier, Person, stable_id
 from ingest_pipeline.identity import Claim, choose_profiles, resolve
-from ingest_pipeline.store.tables import DocumentRow, IdentifierRow, PersonIdentifier, PersonRow, Profile
+from ingest_pipeline.store.tables import (
+    DocumentRow,
+    Evidence,
+    IdentifierRow,
+    Memory,
+    PersonIdentifier,
+    PersonRow,
+    Profile,
+    TraitHistory,
+    TraitRow,
+)
 from ingest_pipeline.store.upsert import IN_LIST, batches, select_in, upsert
 
 SHAREABLE = frozenset({"email", "phone"})
@@ -21,6 +31,8 @@ BUCKETS = 1_024
 """Partitions when there are too many profiles for one each (INGEST_PARTITION_BY=bucket)."""
 
 _IDENTITY_LOCK = 7031995
+
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,47 +72,55 @@ def _save_identifiers(connection: Connection, described: Iterable[Described]) ->
 
 def _save_claims(connection: Connection, described: Iterable[Described]) -> set[str]:
     """Store the persons; returns the identifiers of those that say something new."""
-    persons: dict[str, dict[str, object]] = {}
+    persons: dict[str, _Description] = {}
     links: dict[tuple[str, str], str] = {}
     for d in described:
         key = identifier_id(d.person.key)
-        person_id = stable_id("person", key)
-        row: dict[str, object] = {
-            "id": person_id,
-            "namespace": d.person.namespace,
-            "name": d.person.name,
-            "described_at": d.at,
-        }
-        known = persons.get(person_id)
-        if known is None or _newer(row, known):
-            persons[person_id] = row
-        for other in d.person.identifiers:
-            links.setdefault((person_id, identifier_id(other)), "has")
-        for other in d.person.same_as:
-            links[person_id, identifier_id(other)] = "same_as"
-        links[person_id, key] = "key"
-    names = {i: n for i, n in select_in(connection, select(PersonRow.id, PersonRow.name), PersonRow.id, persons)}
-    query = select(PersonIdentifier.person_id, PersonIdentifier.identifier_id)
-    known_links = {(a, b) for a, b in select_in(connection, query, PersonIdentifier.person_id, persons)}
-    upsert(connection, PersonRow, list(persons.values()), update=("name", "described_at"), newer="described_at")
-    new = {pair: relation for pair, relation in links.items() if pair not in known_links}
-    upsert(
-        connection,
-        PersonIdentifier,
-        [{"person_id": p, "identifier_id": i, "relation": relation} for (p, i), relation in sorted(new.items())],
-    )
-    renamed = {person for person, row in persons.items() if person in names and names[person] != row["name"]}
+        person = stable_id("person", key)
+        description = _Description(d.person.namespace, d.person.name, d.at)
+        persons[person] = max(description, persons.get(person, description), key=_Description.rank)
+        pairs = [(i, "has") for i in d.person.identifiers] + [(i, "same_as") for i in d.person.same_as]
+        for pair, relation in [((person, identifier_id(i)), relation) for i, relation in pairs] + [
+            ((person, key), "key")
+        ]:
+            links[pair] = max(relation, links.get(pair, relation), key=_RELATIONS.index)
+    renamed = _save_descriptions(connection, persons)
+    query = select(PersonIdentifier.person_id, PersonIdentifier.identifier_id, PersonIdentifier.relation)
+    known = {(a, b): relation for a, b, relation in select_in(connection, query, PersonIdentifier.person_id, persons)}
+    new = {
+        pair: relation
+        for pair, relation in links.items()
+        if pair not in known or _RELATIONS.index(relation) > _RELATIONS.index(known[pair])
+    }
+    rows = [{"person_id": p, "identifier_id": i, "relation": relation} for (p, i), relation in new.items()]
+    upsert(connection, PersonIdentifier, rows, update=("relation",))
     return {i for (person, i) in links if (person, i) in new or person in renamed}
 
 
-def _newer(row: dict[str, object], known: dict[str, object]) -> bool:
-    """Later descriptions win, then a total order, so that the result does not depend on which came first."""
+_RELATIONS = ("has", "same_as", "key")
+"""What binds an identifier to a person, weakest first; the strongest that was ever said holds."""
 
-    def rank(r: dict[str, object]) -> tuple[bool, object, str]:
-        return (r["described_at"] is not None, r["described_at"] or 0, str(r["name"] or ""))
 
-    a, b = rank(row), rank(known)
-    return a > b if a[0] == b[0] else a[0] > b[0]
+@dataclass(frozen=True, slots=True)
+class _Description:
+    """A row of ``persons``. The latest that has a name holds, whichever was read first."""
+
+    namespace: str
+    name: str | None
+    at: datetime | None
+
+    def rank(self) -> tuple[bool, datetime, str, str]:
+        return (self.name is not None, self.at or _BEGINNING, self.name or "", self.namespace)
+
+
+def _save_descriptions(connection: Connection, persons: dict[str, _Description]) -> set[str]:
+    """Store what holds now; returns the known persons with another name than before."""
+    query = select(PersonRow.id, PersonRow.namespace, PersonRow.name, PersonRow.described_at)
+    known = {row.id: _Description(*row[1:]) for row in select_in(connection, query, PersonRow.id, persons)}
+    better = {i: d for i, d in persons.items() if i not in known or d.rank() > known[i].rank()}
+    rows = [{"id": i, "namespace": d.namespace, "name": d.name, "described_at": d.at} for i, d in better.items()]
+    upsert(connection, PersonRow, rows, update=("name", "described_at"))
+    return {i for i, d in better.items() if i in known and known[i].name != d.name}
 
 
 @dataclass(slots=True)
@@ -119,18 +139,20 @@ class _Assignment:
             for row in select_in(
                 self.connection,
                 select(
-                    IdentifierRow.id, IdentifierRow.profile_id, IdentifierRow.ambiguous, Profile.created_at
+                    IdentifierRow.id, IdentifierRow.profile_id, IdentifierRow.ambiguous,
+                    Profile.created_at, Profile.display_name,
                 ).outerjoin(Profile, Profile.id == IdentifierRow.profile_id),
                 IdentifierRow.id,
                 identifiers,
             )
-        }
+        }  # fmt: skip
         resolution = resolve(self.claims.values())
         groups = sorted(resolution.groups, key=min)
         current = {i: (r.created_at.timestamp(), r.profile_id) for i, r in before.items() if r.profile_id}
         chosen = choose_profiles(groups, current)
         profiles = [profile or str(uuid.uuid4()) for profile in chosen]
-        self._save_profiles(groups, profiles, new={p for p, c in zip(profiles, chosen, strict=True) if c is None})
+        names = {r.profile_id: r.display_name for r in before.values() if r.profile_id}
+        self._save_profiles(dict(zip(profiles, groups, strict=True)), names)
         after = {i: profile for group, profile in zip(groups, profiles, strict=True) for i in group}
         changed = [
             {"b_id": i, "profile_id": after.get(i), "ambiguous": i in resolution.ambiguous}
@@ -168,27 +190,28 @@ class _Assignment:
                     namespace=rows[0].namespace,
                     same_as=frozenset(row.identifier_id for row in rows if row.relation == "same_as"),
                     shareable=frozenset(row.identifier_id for row in rows if row.kind in SHAREABLE),
+                    # A switchboard's number is on many cards.
+                    weak=frozenset(row.identifier_id for row in rows if row.kind == "phone"),
                 )
                 if rows[0].name:
                     self.names[key] = (rows[0].namespace, rows[0].name)
             frontier = {row.identifier_id for rows in links.values() for row in rows} - seen
         return seen
 
-    def _save_profiles(self, groups: list[frozenset[str]], profiles: list[str], new: set[str]) -> None:
+    def _save_profiles(self, groups: dict[str, frozenset[str]], before: dict[str, str | None]) -> None:
+        """``groups``: the identifiers of each profile; ``before``: the names of those that are known."""
         created, renamed = [], []
-        for group, profile in zip(groups, profiles, strict=True):
+        for profile, group in groups.items():
             name = _display_name([self.names[key] for key in group if key in self.names])
-            if profile in new:
+            if profile not in before:
                 created.append(new_profile(profile, name, self.now))
-            else:
+            elif before[profile] != name:
                 renamed.append({"b_id": profile, "display_name": name})
         upsert(self.connection, Profile, created)
         if renamed:
             table = Profile.__table__
             self.connection.execute(
-                update(Profile)
-                .where(table.c.id == bindparam("b_id"))
-                .values(display_name=bindparam("display_name"), merged_into=None),
+                update(Profile).where(table.c.id == bindparam("b_id")).values(display_name=bindparam("display_name")),
                 renamed,
             )
 
@@ -219,7 +242,10 @@ class _Assignment:
             mark_changed(self.connection, (losing | gaining) - {None})
 
     def _retire(self, before: dict[str, str], after: dict[str, str]) -> None:
-        """A profile that lost all its identifiers goes on resolving to the one that took most of them."""
+        """A profile that lost all its identifiers goes on resolving to the one that took most of them.
+
+        When all became ambiguous there is none. Then it goes, unless it has something of its own.
+        """
         alive = set(after.values())
         heirs: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
         for identifier, profile in before.items():
@@ -236,6 +262,22 @@ class _Assignment:
             direct = (DocumentRow.profile_id == profile) & DocumentRow.identifier_id.is_(None)
             self.connection.execute(update(DocumentRow).where(direct).values(profile_id=heir))
             mark_changed(self.connection, {heir})
+        _delete_empty(self.connection, set(before.values()) - alive - heirs.keys())
+
+
+def _delete_empty(connection: Connection, profiles: Iterable[str]) -> None:
+    """Delete those of the profiles that nothing points at, with what was folded for them from texts now elsewhere."""
+    for batch in batches(sorted(profiles), IN_LIST):
+        # Locked first, so that nobody gives them a text or folds them meanwhile.
+        held = select(Profile.id).where(Profile.id.in_(batch), Profile.external_id.is_(None)).with_for_update()
+        empty = set(connection.execute(held).scalars())
+        for column in (DocumentRow.profile_id, IdentifierRow.profile_id, Profile.merged_into):
+            empty -= {row[0] for row in select_in(connection, select(column).distinct(), column, empty)}
+        manual = select(TraitRow.profile_id).where(TraitRow.source == "manual")
+        empty -= {row[0] for row in select_in(connection, manual, TraitRow.profile_id, empty)}
+        for table in (Evidence, TraitHistory, TraitRow, Memory):
+            connection.execute(delete(table).where(table.profile_id.in_(empty)))
+        connection.execute(delete(Profile).where(Profile.id.in_(empty)))
 
 
 def new_profile(profile_id: str, name: str | None, now: datetime) -> dict[str, object]:

@@ -1,9 +1,10 @@
 """Profile tables: loads observations for the fold and writes the difference between the old state and the new."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Engine, bindparam, delete, func, select, update
@@ -12,7 +13,7 @@ from sqlalchemy.orm import DeclarativeBase
 from ingest_pipeline.documents import Role, stable_id
 from ingest_pipeline.extraction.base import Kind
 from ingest_pipeline.fold import Observed, ProfileState
-from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.engine import reading, write
 from ingest_pipeline.store.tables import DocumentRow, Evidence, Memory, ObservationRow, Profile, TraitHistory, TraitRow
 from ingest_pipeline.store.upsert import IN_LIST, batches, select_in, upsert
 
@@ -120,26 +121,46 @@ def _observed(row: Any) -> Observed:
 
 
 def save_states(engine: Engine, states: Sequence[tuple[Unfolded, ProfileState]]) -> list[Folded]:
-    """Write the folded states of a page of profiles in one transaction: only the rows that differ."""
+    """Write the folded states of a page of profiles in one transaction: only the rows that differ.
+
+    States that somebody else's newer fold has overtaken, and those of profiles that are gone, are left out. Profiles
+    merged into another are emptied without a word: they are nobody's partition any more.
+    """
     now = datetime.now(UTC)
+
+    def save(connection: Connection) -> list[Folded]:
+        held = _hold(connection, [unfolded for unfolded, _ in states])
+        folded = _save(connection, [(u, state) for u, state in states if u.profile_id in held], now)
+        return [f for f in folded if held[f.profile_id]]
+
+    return write(engine, save)
+
+
+def _hold(connection: Connection, states: Sequence[Unfolded]) -> dict[str, bool]:
+    """Lock the profiles (on SQLite the whole database is). Those whose state is not overtaken, and who is living."""
+    query = select(Profile.id, Profile.folded, Profile.merged_into).order_by(Profile.id).with_for_update()
+    rows = {row.id: row for row in select_in(connection, query, Profile.id, sorted(u.profile_id for u in states))}
+    found = ((rows.get(u.profile_id), u.changes) for u in states)
+    return {row.id: row.merged_into is None for row, changes in found if row and row.folded <= changes}
+
+
+def _save(connection: Connection, states: Sequence[tuple[Unfolded, ProfileState]], now: datetime) -> list[Folded]:
     wanted = _Rows(now)
     for unfolded, state in states:
         wanted.add(unfolded.profile_id, state)
     ids = [unfolded.profile_id for unfolded, _ in states]
-    with engine.begin() as connection:
-        traits = _Difference(connection, TraitRow, wanted.traits, ids, ignore=("created_at", "updated_at"))
-        memories = _Difference(
-            connection, Memory, wanted.memories, ids, ignore=("created_at", "updated_at", "last_accessed_at")
-        )
-        evidence = _Difference(connection, Evidence, wanted.evidence, ids)
-        history = _Difference(connection, TraitHistory, wanted.history, ids)
-        evidence.delete()
-        for difference in (traits, memories, history):
-            difference.delete()
-        for difference in (traits, memories, history, evidence):
-            difference.write()
-        _save_rejected(connection, states)
-        _mark_folded(connection, states, now)
+    stamps = ("created_at", "updated_at")
+    traits = _Difference(connection, TraitRow, wanted.traits, ids, ignore=stamps)
+    memories = _Difference(connection, Memory, wanted.memories, ids, ignore=(*stamps, "last_accessed_at"))
+    evidence = _Difference(connection, Evidence, wanted.evidence, ids)
+    history = _Difference(connection, TraitHistory, wanted.history, ids)
+    for difference in (evidence, traits, memories, history):
+        difference.delete()
+    for difference in (traits, memories, history, evidence):
+        difference.write()
+    changed = set().union(*(difference.profiles for difference in (traits, memories, history, evidence)))
+    _save_rejected(connection, states)
+    _mark_folded(connection, states, changed, now)
     return [_summary(unfolded, state, traits, memories) for unfolded, state in states]
 
 
@@ -219,9 +240,14 @@ class _Difference:
     def _differs(self, wanted: Mapping[str, Any], stored: Any) -> bool:
         return any(wanted[name] != getattr(stored, name) for name in self.names)
 
+    @property
+    def profiles(self) -> set[str]:
+        """Whose rows differ."""
+        return set(self._actions)
+
     def actions(self, profile_id: str) -> list[tuple[str, Any]]:
         """(create | update | delete, row) for one profile."""
-        return self._actions[profile_id]
+        return self._actions.get(profile_id, [])
 
     def delete(self) -> None:
         column = self.table.__table__.c.id
@@ -247,18 +273,21 @@ def _save_rejected(connection: Connection, states: Sequence[tuple[Unfolded, Prof
             update(ObservationRow)
             .where(ObservationRow.__table__.c.id == bindparam("b_id"))
             .values(rejected=bindparam("rejected")),
-            changed,
+            sorted(changed, key=itemgetter("b_id")),
         )
 
 
-def _mark_folded(connection: Connection, states: Sequence[tuple[Unfolded, ProfileState]], now: datetime) -> None:
-    if states:
-        connection.execute(
-            update(Profile)
-            .where(Profile.__table__.c.id == bindparam("b_id"))
-            .values(folded=bindparam("folded"), updated_at=now),
-            [{"b_id": unfolded.profile_id, "folded": unfolded.changes} for unfolded, _ in states],
-        )
+def _mark_folded(
+    connection: Connection, states: Sequence[tuple[Unfolded, ProfileState]], changed: Container[str], now: datetime
+) -> None:
+    """``updated_at`` is when the profile last became another, not when somebody last looked."""
+    table = Profile.__table__
+    mine = update(Profile).where(table.c.id == bindparam("b_id"))
+    rows = [{"b_id": u.profile_id, "folded": u.changes} for u, _ in states]
+    for is_changed, values in ((True, {"updated_at": now}), (False, {})):
+        some = [row for row in rows if (row["b_id"] in changed) is is_changed]
+        if some:
+            connection.execute(mine.values(folded=bindparam("folded"), **values), some)
 
 
 def _summary(unfolded: Unfolded, state: ProfileState, traits: _Difference, memories: _Difference) -> Folded:

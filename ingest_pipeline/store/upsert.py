@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Select, Table
@@ -28,13 +29,12 @@ def upsert(
     table: type[DeclarativeBase],
     rows: Sequence[Mapping[str, Any]],
     update: Sequence[str] = (),
-    newer: str | None = None,
     add: Sequence[str] = (),
 ) -> None:
     """Insert rows by column name; where the primary key is taken, set the ``update`` columns, or leave the row alone.
 
-    With ``newer`` a row is only updated by one whose value in that column is not smaller (null is smallest).
-    ``add`` names columns whose values are summed up. The rows must have different primary keys.
+    ``add`` names columns whose values are summed up. The rows must have different primary keys; they are written in
+    the keys' order, because two transactions that write the same rows in different orders wait for each other.
     """
     if not rows:
         return
@@ -43,19 +43,14 @@ def upsert(
     insert = postgresql.insert(target) if connection.dialect.name == "postgresql" else sqlite.insert(target)
     keys = [column.name for column in target.primary_key]
     if update or add:
-        where: ColumnElement[bool] | None = None
-        if newer:
-            old, new = target.c[newer], insert.excluded[newer]
-            where = old.is_(None) | (new >= old)
         statement = insert.on_conflict_do_update(
             index_elements=keys,
             set_={name: insert.excluded[name] for name in update}
             | {name: target.c[name] + insert.excluded[name] for name in add},
-            where=where,
         )
     else:
         statement = insert.on_conflict_do_nothing(index_elements=keys)
-    connection.execute(statement, list(rows))
+    connection.execute(statement, sorted(rows, key=itemgetter(*keys)))
 
 
 def select_in(
