@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 
 from sqlalchemy import Engine
 
 from ingest_pipeline.documents import Document
+from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.extraction.base import Extraction, Extractor, Status, Usage
 from ingest_pipeline.store.documents import load_documents
 from ingest_pipeline.store.engine import reading
@@ -66,13 +67,20 @@ def extract_pending(
     """Extract the selected documents and yield each partition's outcome once all of it is stored.
 
     At most ``threads`` slices are with the extractor at a time. Raises ConfigurationError when the extractor says
-    that going on makes no sense; what was finished by then is stored.
+    that going on makes no sense; what was finished by then, in other threads too, is stored and yielded first.
     """
-    slices = _slices(engine, selection)
     saver = _Saver(engine, extractor, run_id)
-    for piece, extractions in _run(extractor, slices, threads):
-        yield from saver.add(piece, extractions)
-    yield from saver.flush()
+    try:
+        error = None
+        for done in _run(extractor, _slices(engine, selection), threads):
+            error = error or done.error
+            yield from saver.add(done)
+        yield from saver.flush()
+    finally:
+        # Also when the consumer stops or a thread breaks: a call that was paid for is kept.
+        saver.save()
+    if error:
+        raise error
 
 
 def _slices(engine: Engine, selection: Selection) -> Iterator[_Slice]:
@@ -105,29 +113,54 @@ def _groups(
         yield group
 
 
-def _run(extractor: Extractor, slices: Iterator[_Slice], threads: int) -> Iterator[tuple[_Slice, list[Extraction]]]:
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """A slice and the outcomes that came before the extractor gave up, if it did."""
+
+    slice: _Slice
+    extractions: list[Extraction]
+    error: ConfigurationError | None = None
+
+
+def _extract(extractor: Extractor, piece: _Slice) -> _Done:
+    extractions: list[Extraction] = []
+    try:
+        for extraction in extractor.extract(piece.documents):
+            extractions.append(extraction)
+    except ConfigurationError as error:
+        return _Done(piece, extractions, error)
+    return _Done(piece, extractions)
+
+
+def _run(extractor: Extractor, slices: Iterator[_Slice], threads: int) -> Iterator[_Done]:
+    """The slices' outcomes, as they come. After one with an error no other slice is begun."""
     if threads == 1:
         for piece in slices:
-            yield piece, list(extractor.extract(piece.documents))
+            done = _extract(extractor, piece)
+            yield done
+            if done.error:
+                return
         return
     with ThreadPoolExecutor(threads, thread_name_prefix="extract") as pool:
-        running: dict[Future[list[Extraction]], _Slice] = {}
+        running: set[Future[_Done]] = set()
+        stopped = False
         try:
-            for piece in slices:
-                running[pool.submit(lambda p: list(extractor.extract(p.documents)), piece)] = piece
-                if len(running) >= 2 * threads:
-                    yield from _finished(running)
-            while running:
-                yield from _finished(running)
+            while True:
+                for piece in () if stopped else islice(slices, 2 * threads - len(running)):
+                    running.add(pool.submit(_extract, extractor, piece))
+                if not running:
+                    return
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                # One that broke comes last, so that the others are not lost with it.
+                for future in sorted(finished, key=lambda f: f.exception() is not None):
+                    done = future.result()
+                    stopped = stopped or done.error is not None
+                    yield done
+                if stopped:
+                    running = {future for future in running if not future.cancel()}
         finally:
             for future in running:
                 future.cancel()
-
-
-def _finished(running: dict[Future[list[Extraction]], _Slice]) -> Iterator[tuple[_Slice, list[Extraction]]]:
-    done, _ = wait(running, return_when=FIRST_COMPLETED)
-    for future in done:
-        yield running.pop(future), future.result()
 
 
 class _Saver:
@@ -140,22 +173,25 @@ class _Saver:
         self.slices: Counter[PartitionKey] = Counter()
         self.complete: set[PartitionKey] = set()
 
-    def add(self, piece: _Slice, extractions: list[Extraction]) -> Iterator[KeyOutcome]:
-        tally = self.tallies.setdefault(piece.key, KeyOutcome(piece.key))
-        for extraction in extractions:
+    def add(self, done: _Done) -> Iterator[KeyOutcome]:
+        key = done.slice.key
+        tally = self.tallies.setdefault(key, KeyOutcome(key))
+        for extraction in done.extractions:
             tally.add(extraction)
-        self.waiting += extractions
-        self.slices[piece.key] += 1
-        if self.slices[piece.key] == piece.of:
-            del self.slices[piece.key]
-            self.complete.add(piece.key)
-        if len(self.waiting) >= SAVE_AT or any(extraction.usage.calls for extraction in extractions):
+        self.waiting += done.extractions
+        self.slices[key] += not done.error
+        if self.slices[key] == done.slice.of:
+            del self.slices[key]
+            self.complete.add(key)
+        if len(self.waiting) >= SAVE_AT or any(extraction.usage.calls for extraction in done.extractions):
             yield from self.flush()
 
+    def save(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        save_extractions(self.engine, waiting, self.extractor.fingerprint, self.extractor.model, self.run_id)
+
     def flush(self) -> Iterator[KeyOutcome]:
-        if self.waiting:
-            save_extractions(self.engine, self.waiting, self.extractor.fingerprint, self.extractor.model, self.run_id)
-            self.waiting = []
-        for key in sorted(self.complete):
+        self.save()
+        complete, self.complete = self.complete, set()
+        for key in sorted(complete):
             yield self.tallies.pop(key)
-        self.complete = set()

@@ -4,9 +4,10 @@ inbox ── what changed? ──▶ exports ── reader ──▶ batches of 
 """
 
 import hashlib
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,7 +27,6 @@ from ingest_pipeline.store.documents import (
     save_records,
     save_rejections,
 )
-from ingest_pipeline.store.upsert import batches
 
 BATCH_RECORDS = 2_000
 BATCH_CHARS = 8_000_000
@@ -91,20 +91,17 @@ class _Seen:
 
     file: SourceFile
     reader: Reader | None
-    digest: str
+    digest: str | None
     read_with: str
     changed: bool
 
 
 def _read_with(reader: Reader | None, options: ReadOptions) -> str:
     """Identifies what decides a reader's output besides the file: a change makes the file be read again."""
-    parts = [
-        reader.format if reader else "",
-        str(reader.version if reader else registry_version()),
-        options.phone_region,
-    ]
-    parts += [options.timezone, *sorted(options.internal_domains)]
-    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
+    values = [getattr(options, option.name) for option in fields(options)]
+    parts = [reader.format, reader.version] if reader else ["", registry_version()]
+    parts += [sorted(value) if isinstance(value, frozenset) else value for value in values]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def registry_version() -> str:
@@ -118,7 +115,12 @@ def _changed_exports(
     known = load_files(engine, source)
     groups: dict[tuple[str, str], list[_Seen]] = defaultdict(list)
     for file in inbox.files(source):
-        seen = _look_at(engine, source, file, known.get(file.name), options, report, run_id)
+        try:
+            seen = _look_at(engine, source, file, known.get(file.name), options, report, run_id)
+        except OSError as error:
+            begin_file(engine, _file_row(_Seen(file, None, None, "", changed=True), source, FileCounts(), run_id))
+            _save_trouble(engine, file, error, report, run_id)
+            continue
         if seen.reader:
             folder = file.name.rpartition("/")[0] if seen.reader.by_folder else file.name
             groups[seen.reader.format, folder].append(seen)
@@ -143,7 +145,8 @@ def _look_at(
     if known is not None:
         reader = registry.BY_FORMAT.get(known.format)
         current = known.read_with == _read_with(reader, options)
-        same_stamp = known.size == file.size and known.mtime == file.mtime
+        # Some file systems keep no time; then only the content tells.
+        same_stamp = known.size == file.size and known.mtime == file.mtime > 0
         digest = known.sha256 if same_stamp else sha256(file)
         if current and digest == known.sha256:
             if not same_stamp:
@@ -194,18 +197,44 @@ def _read_export(
     for seen in files:
         begin_file(engine, _file_row(seen, export.source, counts[seen.file.name], run_id))
     reader = registry.BY_FORMAT[export.format]
-    for batch in _batches(_guarded(reader, export, options)):
-        records = [item for item in batch if isinstance(item, Record)]
-        rejected = [item for item in batch if isinstance(item, Rejected)]
-        report.saved += save_records(engine, export.source, records, run_id)
-        if rejected:
-            save_rejections(engine, rejected, run_id)
-        for item in batch:
-            _count(counts[item.file], item)
-            _count(report.counts, item)
+    batches = _batches(_guarded(reader, export, options))
+    while True:
+        try:
+            batch = next(batches, None)
+        except OSError as error:
+            _save_trouble(engine, export.files[0], error, report, run_id)
+            return
+        if batch is None:
+            break
+        _save_batch(engine, export.source, batch, counts, report, run_id)
         progress(batch[-1].file, len(batch))
     for seen in files:
         save_file(engine, _file_row(seen, export.source, counts[seen.file.name], run_id))
+
+
+def _save_batch(
+    engine: Engine,
+    source: Source,
+    batch: list[Item],
+    counts: dict[str, FileCounts],
+    report: ReadReport,
+    run_id: str | None,
+) -> None:
+    records = [item for item in batch if isinstance(item, Record)]
+    rejected = [item for item in batch if isinstance(item, Rejected)]
+    report.saved += save_records(engine, source, records, run_id)
+    if rejected:
+        save_rejections(engine, rejected, run_id)
+    for item in batch:
+        _count(counts[item.file], item)
+        _count(report.counts, item)
+
+
+def _save_trouble(engine: Engine, file: SourceFile, error: OSError, report: ReadReport, run_id: str | None) -> None:
+    """The disk or the network failed, not the content: the other files go on, this one is read again next time."""
+    reason = f"cannot be read: {error.strerror or type(error).__name__}; the next run tries it again"
+    save_rejections(engine, [Rejected(file.name, "file", reason)], run_id)
+    report.counts.rejected += 1
 
 
 def _guarded(reader: Reader, export: Export, options: ReadOptions) -> Iterator[Item]:
@@ -218,17 +247,16 @@ def _guarded(reader: Reader, export: Export, options: ReadOptions) -> Iterator[I
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
     """Batches bounded in records and in characters: mails may be megabytes long."""
-    for block in batches(items, BATCH_RECORDS):
-        batch: list[Item] = []
-        chars = 0
-        for item in block:
-            batch.append(item)
-            chars += len(item.text) if isinstance(item, Record) else 0
-            if chars >= BATCH_CHARS:
-                yield batch
-                batch, chars = [], 0
-        if batch:
+    batch: list[Item] = []
+    chars = 0
+    for item in items:
+        batch.append(item)
+        chars += len(item.text) if isinstance(item, Record) else 0
+        if len(batch) >= BATCH_RECORDS or chars >= BATCH_CHARS:
             yield batch
+            batch, chars = [], 0
+    if batch:
+        yield batch
 
 
 def _count(counts: FileCounts, item: Item) -> None:
