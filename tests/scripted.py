@@ -48,6 +48,9 @@ class Scripted:
     def prices(self, model: ModelSettings) -> Prices | None:
         return self.known_prices
 
+    def close(self) -> None:
+        pass
+
     def send(self, call: ProviderCall) -> ProviderReply:
         with self._lock:
             step = self.steps[min(len(self.calls), len(self.steps) - 1)]

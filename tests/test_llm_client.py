@@ -378,6 +378,13 @@ def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after(headers) == seconds
 
 
+@pytest.fixture
+def transport() -> Iterator[LitellmTransport]:
+    transport = LitellmTransport()
+    yield transport
+    transport.close()
+
+
 def call_to(provider: Provider, **fields: object) -> ProviderCall:
     settings = {"api_base": provider.base_url, "api_key": SecretStr("sk-very-secret"), "timeout_s": 2.0} | fields
     model = ModelSettings("openai/test", **settings)  # type: ignore[arg-type]
@@ -398,18 +405,20 @@ def call_to(provider: Provider, **fields: object) -> ProviderCall:
         (400, "context_length_exceeded", FailureKind.TOO_LONG),
     ],
 )
-def test_litellm_sends_one_request_whatever_comes_back(status: int, error: str, kind: FailureKind) -> None:
+def test_litellm_sends_one_request_whatever_comes_back(
+    transport: LitellmTransport, status: int, error: str, kind: FailureKind
+) -> None:
     """No retries behind our back: they would pass the limiter by."""
     with Provider(Behaviour(status=status, error=error)) as provider:
         with pytest.raises(ProviderFailure) as failure:
-            LitellmTransport().send(call_to(provider))
+            transport.send(call_to(provider))
         assert failure.value.kind is kind
         assert len(provider.seen) == 1
 
 
-def test_litellm_sends_what_was_asked() -> None:
+def test_litellm_sends_what_was_asked(transport: LitellmTransport) -> None:
     with Provider(answer=lambda body: "{}") as provider:
-        answer = LitellmTransport().send(call_to(provider))
+        answer = transport.send(call_to(provider))
         (seen,) = provider.seen
     body = json.loads(seen.body)
     assert seen.auth == "Bearer sk-very-secret"
@@ -420,24 +429,23 @@ def test_litellm_sends_what_was_asked() -> None:
     assert answer.input_tokens > 0
 
 
-def test_a_silent_and_an_absent_provider(clients: Clients) -> None:
+def test_a_silent_and_an_absent_provider(transport: LitellmTransport) -> None:
     """A time-out is a time-out; a refused connection counts as the provider's trouble."""
     with Provider(Behaviour(latency_s=5)) as provider, pytest.raises(ProviderFailure) as silent:
-        LitellmTransport().send(call_to(provider, timeout_s=0.3))
+        transport.send(call_to(provider, timeout_s=0.3))
     assert silent.value.kind is FailureKind.TIMEOUT
     with pytest.raises(ProviderFailure) as absent:
-        LitellmTransport().send(call_to(provider))
+        transport.send(call_to(provider))
     assert absent.value.kind is FailureKind.SERVER_ERROR
 
 
-def test_what_cannot_be_stored_is_replaced() -> None:
+def test_what_cannot_be_stored_is_replaced(transport: LitellmTransport) -> None:
     """NUL and lone surrogates in an answer would end in a database error."""
     with Provider(answer=lambda body: "a\x00b\ud800c") as provider:
-        assert LitellmTransport().send(call_to(provider)).text == "a\ufffdb\ufffdc"
+        assert transport.send(call_to(provider)).text == "a\ufffdb\ufffdc"
 
 
-def test_models_and_prices_are_looked_up() -> None:
-    transport = LitellmTransport()
+def test_models_and_prices_are_looked_up(transport: LitellmTransport) -> None:
     assert transport.prices(ModelSettings("openai/gpt-4o-mini")) == transport.prices(ModelSettings("gpt-4o-mini"))
     assert transport.prices(ModelSettings("openai/no-such-model")) is None
     with pytest.raises(ModelNotFound):

@@ -89,6 +89,7 @@ class LlmClient:
         self._closing.set()
         self._worker.close()
         self._limits.close()
+        self._transport.close()
 
     def complete(self, request: LlmRequest[T]) -> LlmAnswer[T]:
         """Ask until there is a valid answer.

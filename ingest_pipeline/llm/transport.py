@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -70,9 +71,21 @@ class Transport(Protocol):
         """Send once. Raises ProviderFailure."""
         ...
 
+    def close(self) -> None:
+        """Close the connections. Idempotent."""
+        ...
+
 
 class LitellmTransport:
-    """``litellm.completion`` with its own retries off."""
+    """``litellm.completion`` with its own retries off.
+
+    For OpenAI-compatible providers the HTTP client is ours, one per address and key: litellm makes one per thread
+    that comes at the same time, and leaves the others' connections open.
+    """
+
+    def __init__(self) -> None:
+        self._clients: dict[tuple[str | None, str | None], Any] = {}
+        self._opening = threading.Lock()
 
     def check(self, model: ModelSettings) -> None:
         litellm = _litellm()
@@ -98,10 +111,40 @@ class LitellmTransport:
         from openai import OpenAIError  # the base of litellm's exceptions
 
         try:
-            response = litellm.completion(**_arguments(call))
+            response = litellm.completion(**_arguments(call), client=self._client(call.model))
         except OpenAIError as error:
             raise failure(error) from None
         return _reply(call, response)
+
+    def close(self) -> None:
+        with self._opening:
+            for client in self._clients.values():
+                client.close()
+            self._clients.clear()
+
+    def _client(self, model: ModelSettings) -> Any:
+        """Our client for OpenAI-compatible providers; None leaves it to litellm."""
+        if _provider(model.name, model.api_base) != "openai":
+            return None
+        from httpx import Limits
+        from openai import DefaultHttpxClient, OpenAI
+
+        secret = model.api_key.get_secret_value() if model.api_key else os.environ.get("OPENAI_API_KEY")
+        if not secret:
+            return None  # litellm says what is missing
+        with self._opening:
+            client = self._clients.get((model.api_base, secret))
+            if client is None:
+                # No limit on connections: how many calls go on at once is the limiter's business.
+                http = DefaultHttpxClient(limits=Limits(max_connections=None, keepalive_expiry=30.0))
+                client = OpenAI(api_key=secret, base_url=model.api_base, max_retries=0, http_client=http)
+                self._clients[model.api_base, secret] = client
+            return client
+
+
+@cache
+def _provider(name: str, api_base: str | None) -> str:
+    return str(_litellm().get_llm_provider(name, api_base=api_base)[1])
 
 
 @cache
