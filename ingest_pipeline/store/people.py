@@ -223,23 +223,21 @@ class _Assignment:
             .values(profile_id=bindparam("profile_id"), ambiguous=bindparam("ambiguous")),
             changed,
         )
+        moves = (
+            select(DocumentRow.profile_id, IdentifierRow.profile_id)
+            .join(IdentifierRow, IdentifierRow.id == DocumentRow.identifier_id)
+            .where(DocumentRow.profile_id.is_distinct_from(IdentifierRow.profile_id))
+            .distinct()
+        )
+        target = select(IdentifierRow.profile_id).where(IdentifierRow.id == DocumentRow.identifier_id)
         for batch in batches((row["b_id"] for row in changed), IN_LIST):
             mine = DocumentRow.identifier_id.in_(batch)
-            target = select(IdentifierRow.profile_id).where(IdentifierRow.id == DocumentRow.identifier_id)
-            moving = mine & DocumentRow.profile_id.is_distinct_from(target.scalar_subquery())
-            losing = set(self.connection.execute(select(DocumentRow.profile_id).where(moving).distinct()).scalars())
-            if not losing:
-                continue
-            gaining = set(
-                self.connection.execute(
-                    select(IdentifierRow.profile_id)
-                    .join(DocumentRow, DocumentRow.identifier_id == IdentifierRow.id)
-                    .where(moving)
-                    .distinct()
-                ).scalars()
-            )
-            self.connection.execute(update(DocumentRow).where(moving).values(profile_id=target.scalar_subquery()))
-            mark_changed(self.connection, (losing | gaining) - {None})
+            moving = list(self.connection.execute(moves.where(mine)))
+            if moving:
+                new = target.scalar_subquery()
+                elsewhere = mine & DocumentRow.profile_id.is_distinct_from(new)
+                self.connection.execute(update(DocumentRow).where(elsewhere).values(profile_id=new))
+                mark_changed(self.connection, {profile for pair in moving for profile in pair})
 
     def _retire(self, before: dict[str, str], after: dict[str, str]) -> None:
         """A profile that lost all its identifiers goes on resolving to the one that took most of them.
