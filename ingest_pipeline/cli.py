@@ -39,7 +39,12 @@ console = OutputConsole()
 errors = Console(stderr=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
-Profile = Annotated[str, typer.Argument(help="A profile id, an external id, or an identifier such as alex@acme.com.")]
+Profile = Annotated[
+    str, typer.Argument(metavar="PROFILE", help="A profile id, an external id, or an identifier such as alex@acme.com.")
+]
+Looked = Annotated[
+    str, typer.Argument(metavar="PROFILE", help="A profile id or its first characters, an external id or identifier.")
+]
 Sources = Annotated[list[Source] | None, typer.Option("--source", help="Only this source; may be given several times.")]
 
 
@@ -276,7 +281,7 @@ def profiles(
 
 
 @app.command()
-def show(profile: Profile, as_json: AsJson = False) -> None:
+def show(profile: Looked, as_json: AsJson = False) -> None:
     """Show a profile: its traits, memories, earlier values, and a sentence behind each."""
     from ingest_pipeline import wire
     from ingest_pipeline.store.facts import load_facts
@@ -300,7 +305,7 @@ def show(profile: Profile, as_json: AsJson = False) -> None:
 
 @app.command()
 def why(
-    profile: Profile,
+    profile: Looked,
     fact: Annotated[str, typer.Argument(metavar="TRAIT_KEY|MEMORY_ID", help="As `ingest show` lists them.")],
     as_json: AsJson = False,
 ) -> None:

@@ -1,6 +1,6 @@
 """Shapes on the wire: JSON objects of the ingest endpoint and the profile API, in camelCase with times in UTC."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from ingest_pipeline.direct import Change, TextRequest, TextResult
 from ingest_pipeline.documents import Json
@@ -11,7 +11,9 @@ Object = dict[str, Json]
 
 
 def time_json(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def profile_json(profile: ProfileFacts) -> Object:
