@@ -89,7 +89,7 @@ def open_engine(url: str) -> Engine:
     except DBAPIError as error:
         engine.dispose()
         raise StoreUnavailable(_unreachable(engine, error)) from None
-    except StoreUnavailable:
+    except BaseException:
         engine.dispose()
         raise
     return engine
