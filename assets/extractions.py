@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 
 import dagster as dg
+from pydantic import Field
 
 from assets import steps
+from assets.checks import EXTRACTION_CHECKS, log_checks
 from assets.config import parsed
 from assets.partitions import extraction_partitions
 from assets.source_assets import DIRECT, documents_asset
@@ -16,25 +18,38 @@ from ingest_pipeline.store.extractions import Reextract, Selection
 from resources.llm import LlmResource
 from resources.store import StoreResource
 
+_DESCRIPTION = """\
+Observations, each one claim with the sentence that proves it, per profile and source.
+
+A document is extracted once per model, prompt and trait schema. Materialising a partition again only does what is
+missing or failed, and costs nothing when there is nothing; `reextract: stale` or `all` in the run's config does more.
+The profile tables are folded from these observations: materialise them afterwards, or run `resync_profiles`."""
+
 
 class ExtractionConfig(dg.Config):
-    """``reextract``: missing (never done or failed), stale (also those of another model, prompt or schema), all."""
-
-    reextract: str = Reextract.MISSING.value
+    reextract: str = Field(
+        default=Reextract.MISSING.value,
+        description="missing: never done or failed; stale: also those of another model, prompt or schema; all.",
+    )
 
 
 def build_extractions(partitioning: Partitioning) -> dg.AssetsDefinition:
     spec = dg.AssetSpec(
-        "extractions",
-        description="Observations with their quotes, per profile and source.",
+        steps.EXTRACTIONS,
+        description=_DESCRIPTION,
         group_name="extraction",
         partitions_def=extraction_partitions(partitioning),
         deps=[*(documents_asset(source) for source in FOLDERS), DIRECT],
         skippable=True,
-        kinds={"llm"},
+        kinds={"llm", "table"},
     )
 
-    @dg.multi_asset(name="extractions", specs=[spec], backfill_policy=dg.BackfillPolicy.single_run())
+    @dg.multi_asset(
+        name=steps.EXTRACTIONS,
+        specs=[spec],
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        retry_policy=steps.RETRY,
+    )
     def extractions(
         context: dg.AssetExecutionContext,
         config: ExtractionConfig,
@@ -43,10 +58,11 @@ def build_extractions(partitioning: Partitioning) -> dg.AssetsDefinition:
         progress: dg.ResourceParam[Progress],
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
         bad = _extract_partitions(context, config, store, llm, partitioning, progress)
+        log_checks(context, store, EXTRACTION_CHECKS)
         if bad:
             raise dg.Failure(
-                description=f"{len(bad)} of {len(context.partition_keys)} partitions hold failed documents; "
-                "`ingest status` lists the reasons, `ingest retry` or the next run tries them again",
+                description=f"{len(bad)} of {len(context.partition_keys)} partitions hold failed documents, the others "
+                "are done; `ingest status` lists the reasons, `ingest retry` or the next run tries them again",
                 metadata={"partitions": dg.MetadataValue.json(bad[:100])},
                 allow_retries=False,
             )
@@ -69,16 +85,16 @@ def _extract_partitions(
     (reextract,) = parsed(Reextract, [config.reextract])
     wanted: dict[Source, set[str]] = {}
     for key in context.partition_keys:
-        profile, _, source = str(key).rpartition("|")
-        wanted.setdefault(Source(source), set()).add(profile)
+        name, source = steps.split_key(str(key))
+        wanted.setdefault(source, set()).add(name)
     bad: list[str] = []
     for source, names in sorted(wanted.items()):
         profiles = partitioning.load_profiles(store.engine, names)
-        good: set[str] = set()
+        good, failed = set[str](), list[str]()
         if profiles:
             selection = Selection(llm.extractor.fingerprint, reextract, frozenset({source}), frozenset(profiles))
             good, failed = steps.extract(context, selection, store, llm, partitioning, progress)
-            bad += failed
-        silent = {f"{name}|{source.value}" for name in names} - good - set(bad)
-        steps.nothing_to_do(context, "extractions", sorted(silent))
+        bad += failed
+        silent = {f"{name}|{source.value}" for name in names} - good - set(failed)
+        steps.record_extractions(context, store, partitioning, {key: [] for key in sorted(silent)})
     return bad

@@ -12,20 +12,22 @@ import dagster as dg
 from pydantic import Field
 
 from assets import steps
-from assets.checks import CHECKS
+from assets.checks import EXTRACTION_CHECKS, TABLE_CHECKS, log_checks
 from assets.config import parsed
-from assets.events import log_partition, log_planned
-from assets.metadata import extraction_metadata, failure_table
-from assets.source_assets import documents_asset
+from assets.events import log_planned
+from assets.metadata import failure_table, overview_metadata, source_metadata
+from assets.source_assets import DIRECT, documents_asset
 from ingest_pipeline.documents import Source
-from ingest_pipeline.errors import InvalidInput
 from ingest_pipeline.partitions import Partitioning
 from ingest_pipeline.progress import Progress
 from ingest_pipeline.sources.inbox import FOLDERS
 from ingest_pipeline.store.audits import count_failed
+from ingest_pipeline.store.counts import load_failed_in_run
 from ingest_pipeline.store.direct import adopt_unrecorded, profile_of_document
 from ingest_pipeline.store.extractions import Reextract, Selection
 from ingest_pipeline.store.lookup import check_profiles
+from ingest_pipeline.store.overview import load_overview
+from resources.failures import reported
 from resources.inbox import InboxResource
 from resources.llm import LlmResource
 from resources.store import StoreResource
@@ -57,7 +59,11 @@ class TextConfig(dg.Config):
 def build_jobs(partitioning: Partitioning) -> list[dg.JobDefinition]:
     sync_op, extract_op, text_extract_op, tables_op, verdict_op = _build_ops(partitioning)
 
-    @dg.job(description="Read what is new, extract what is pending, fold what changed.")
+    # A process per step: the longest run, and the one nobody watches, survives a step that dies.
+    @dg.job(
+        description="Read what is new, extract what is pending, fold what changed.",
+        executor_def=dg.multi_or_in_process_executor,
+    )
     def nightly_sync() -> None:
         verdict_op(tables_op(extract_op(sync_op())))
 
@@ -86,7 +92,11 @@ def build_schedule(jobs: list[dg.JobDefinition], timezone: str) -> dg.ScheduleDe
 
 
 def _build_ops(partitioning: Partitioning) -> list[dg.OpDefinition]:
-    @dg.op(out=dg.Out(dg.Nothing), description="Read new and changed files; register profiles as partitions.")
+    @dg.op(
+        out=dg.Out(dg.Nothing),
+        retry_policy=steps.RETRY,
+        description="Read new and changed files; register profiles as partitions.",
+    )
     def sync_op(
         context: dg.OpExecutionContext,
         config: SyncConfig,
@@ -94,12 +104,15 @@ def _build_ops(partitioning: Partitioning) -> list[dg.OpDefinition]:
         inbox: InboxResource,
         progress: dg.ResourceParam[Progress],
     ) -> None:
-        for source in parsed(Source, config.sources):
+        for source in parsed(Source, config.sources, FOLDERS):
             metadata = steps.read(context, source, store, inbox, partitioning, progress)
             context.log_event(dg.AssetMaterialization(documents_asset(source), metadata=metadata))
 
     @dg.op(
-        ins=_NOTHING, out=dg.Out(dg.Nothing), description="The ingest extraction op: pending documents → observations."
+        ins=_NOTHING,
+        out=dg.Out(dg.Nothing),
+        retry_policy=steps.RETRY,
+        description="The ingest extraction op: pending documents → observations.",
     )
     def extract_op(
         context: dg.OpExecutionContext,
@@ -108,20 +121,19 @@ def _build_ops(partitioning: Partitioning) -> list[dg.OpDefinition]:
         llm: LlmResource,
         progress: dg.ResourceParam[Progress],
     ) -> None:
-        try:
+        with reported():
             check_profiles(store.engine, config.profiles)
-        except InvalidInput as error:
-            raise dg.Failure(description=str(error), allow_retries=False) from None
-        selection = Selection(
-            llm.extractor.fingerprint,
-            parsed(Reextract, [config.reextract])[0],
-            frozenset(parsed(Source, config.sources)),
-            frozenset(config.profiles),
-        )
-        _extract(context, selection, store, llm, progress)
-        for outcome in adopt_unrecorded(store.engine, context.run_id):
-            key = f"{partitioning.name(outcome.key.partition_key)}|{outcome.key.source.value}"
-            log_partition(context, "extractions", key, extraction_metadata([outcome]))
+        (reextract,) = parsed(Reextract, [config.reextract])
+        sources = frozenset(parsed(Source, config.sources))
+        try:
+            selection = Selection(llm.extractor.fingerprint, reextract, sources, frozenset(config.profiles))
+            _extract(context, selection, store, llm, partitioning, progress)
+        except dg.Failure:
+            # Stopped half-way (a spent budget, a refused key): the tables of what is done are built all the same.
+            steps.fold(context, None, store, partitioning, progress)
+            raise
+        adopted = steps.by_partition(adopt_unrecorded(store.engine, context.run_id), partitioning)
+        steps.record_extractions(context, store, partitioning, adopted)
 
     @dg.op(out=dg.Out(dg.Nothing), description="The ingest extraction op for one stored text.")
     def text_extract_op(
@@ -131,21 +143,33 @@ def _build_ops(partitioning: Partitioning) -> list[dg.OpDefinition]:
         llm: LlmResource,
         progress: dg.ResourceParam[Progress],
     ) -> None:
-        try:
+        with reported():
             profile, source = profile_of_document(store.engine, config.document_id)
-        except InvalidInput as error:
-            raise dg.Failure(description=str(error), allow_retries=False) from None
         selection = Selection(llm.extractor.fingerprint, sources=frozenset({source}), profiles=frozenset({profile}))
-        _extract(context, selection, store, llm, progress)
+        _extract(context, selection, store, llm, partitioning, progress)
 
-    @dg.op(ins=_NOTHING, out=dg.Out(dg.Nothing), description="Observations → profiles, traits, memories, lineage.")
+    @dg.op(
+        ins=_NOTHING,
+        out=dg.Out(dg.Nothing),
+        retry_policy=steps.RETRY,
+        description="Observations → profiles, traits, memories, lineage.",
+    )
     def tables_op(context: dg.OpExecutionContext, store: StoreResource, progress: dg.ResourceParam[Progress]) -> None:
         steps.fold(context, None, store, partitioning, progress)
 
-    @dg.op(ins=_NOTHING, description="Asset checks; fails the run when documents failed in it.")
-    def verdict_op(context: dg.OpExecutionContext, store: StoreResource) -> None:
-        for check in CHECKS:
-            context.log_event(_evaluation(check(store)))  # type: ignore[arg-type] # accepted, not declared
+    @dg.op(
+        ins=_NOTHING,
+        description="Asset checks; fails the run when documents failed in it. Re-executed, it tries those again first.",
+    )
+    def verdict_op(
+        context: dg.OpExecutionContext, store: StoreResource, llm: LlmResource, progress: dg.ResourceParam[Progress]
+    ) -> None:
+        if context.run.parent_run_id:
+            _try_again(context, context.run.parent_run_id, store, llm, partitioning, progress)
+        log_checks(context, store, (*EXTRACTION_CHECKS, *TABLE_CHECKS))
+        overview = load_overview(store.engine, rejected_limit=0)
+        context.log_event(dg.AssetObservation("profiles", metadata=overview_metadata(overview)))
+        context.log_event(dg.AssetObservation(DIRECT.key, metadata=source_metadata(overview, Source.DIRECT)))
         failed = count_failed(store.engine, context.run_id)
         if failed:
             raise dg.Failure(
@@ -155,29 +179,36 @@ def _build_ops(partitioning: Partitioning) -> list[dg.OpDefinition]:
                 allow_retries=False,
             )
 
-    def _extract(
-        context: dg.OpExecutionContext,
-        selection: Selection,
-        store: StoreResource,
-        llm: LlmResource,
-        progress: Progress,
-    ) -> None:
-        _, bad = steps.extract(context, selection, store, llm, partitioning, progress)
-        for key in bad:
-            log_planned(context, "extractions", key)
-
     return [sync_op, extract_op, text_extract_op, tables_op, verdict_op]
 
 
-def _evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
-    """A check's result as an event of an op job, which has no asset checks of its own."""
-    assert result.asset_key is not None
-    assert result.check_name is not None
-    return dg.AssetCheckEvaluation(
-        asset_key=result.asset_key,
-        check_name=result.check_name,
-        passed=result.passed,
-        metadata=result.metadata,
-        severity=result.severity,
-        description=result.description,
-    )
+def _extract(
+    context: dg.OpExecutionContext,
+    selection: Selection,
+    store: StoreResource,
+    llm: LlmResource,
+    partitioning: Partitioning,
+    progress: Progress,
+) -> None:
+    """Extract, and let the partitions with failed documents show as failed once the run ends as failed."""
+    _, bad = steps.extract(context, selection, store, llm, partitioning, progress)
+    for key in bad:
+        log_planned(context, steps.EXTRACTIONS, key)
+
+
+def _try_again(
+    context: dg.OpExecutionContext,
+    run_id: str,
+    store: StoreResource,
+    llm: LlmResource,
+    partitioning: Partitioning,
+    progress: Progress,
+) -> None:
+    """What failed in the run that this one re-executes. "From failure" repeats the failed step only, and that is
+    ``verdict_op``, because a bad document must not hold up the tables of the others."""
+    failed = load_failed_in_run(store.engine, run_id)
+    for source, profiles in sorted(failed.items()):
+        selection = Selection(llm.extractor.fingerprint, sources=frozenset({source}), profiles=frozenset(profiles))
+        _extract(context, selection, store, llm, partitioning, progress)
+    if failed:
+        steps.fold(context, None, store, partitioning, progress)

@@ -5,8 +5,12 @@ from collections.abc import Iterable, Mapping
 
 import dagster as dg
 
+from ingest_pipeline.documents import Source
 from ingest_pipeline.extracting import KeyOutcome
+from ingest_pipeline.extraction.base import Usage
 from ingest_pipeline.reading import ReadReport
+from ingest_pipeline.store.counts import Holdings
+from ingest_pipeline.store.overview import Overview
 from ingest_pipeline.store.profiles import Folded
 
 Metadata = dict[str, dg.MetadataValue]
@@ -27,28 +31,26 @@ def read_metadata(report: ReadReport) -> Metadata:
     ) | {"units": dg.MetadataValue.md(markdown_table(("", "what", "count"), rows))}
 
 
-def extraction_metadata(outcomes: Iterable[KeyOutcome], profiles: int = 1) -> Metadata:
-    """One partition's extraction. Several outcomes when a partition is a bucket of profiles."""
+def extraction_metadata(outcomes: Iterable[KeyOutcome], holdings: Holdings) -> Metadata:
+    """One partition's extraction: what it holds now, and what this run did to it. No outcomes: nothing to do.
+
+    Several outcomes when a partition is a bucket of profiles. LLM figures only where an LLM was asked.
+    """
     outcomes = list(outcomes)
     failed: Counter[str] = sum((outcome.failed for outcome in outcomes), Counter())
     dropped: Counter[str] = sum((outcome.dropped for outcome in outcomes), Counter())
-    usage = [outcome.usage for outcome in outcomes]
     metadata = _numbers(
-        n_documents=sum(outcome.documents for outcome in outcomes),
+        documents=holdings.documents,
+        documents_pending=holdings.pending,
+        observations=holdings.observations,
+        extracted=sum(outcome.documents for outcome in outcomes),
         ok=sum(outcome.ok for outcome in outcomes),
         empty=sum(outcome.empty for outcome in outcomes),
         failed=failed.total(),
-        observations=sum(outcome.observations for outcome in outcomes),
-        dropped=dropped.total(),
-        llm_calls=sum(u.calls for u in usage),
-        retries=sum(u.retries for u in usage),
-        rate_limited=sum(u.rate_limited for u in usage),
-        cache_hits=sum(u.cache_hits for u in usage),
-        input_tokens=sum(u.input_tokens for u in usage),
-        output_tokens=sum(u.output_tokens for u in usage),
+        observations_found=sum(outcome.observations for outcome in outcomes),
+        observations_dropped=dropped.total(),
     )
-    metadata["cost_usd"] = dg.MetadataValue.float(round(sum(u.cost_usd for u in usage), 6))
-    metadata["waited_s"] = dg.MetadataValue.float(round(sum(u.waited_s for u in usage), 2))
+    metadata |= _usage_metadata(sum((outcome.usage for outcome in outcomes), Usage()))
     if failed or dropped:
         rows = [("failed", *item) for item in sorted(failed.items())]
         rows += [("dropped", *item) for item in sorted(dropped.items())]
@@ -56,12 +58,33 @@ def extraction_metadata(outcomes: Iterable[KeyOutcome], profiles: int = 1) -> Me
     return metadata
 
 
+def _usage_metadata(usage: Usage) -> Metadata:
+    if not usage.calls and not usage.cache_hits:
+        return {}
+    return _numbers(
+        llm_calls=usage.calls,
+        retries=usage.retries,
+        rate_limited=usage.rate_limited,
+        cache_hits=usage.cache_hits,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+    ) | {
+        "cost_usd": dg.MetadataValue.float(round(usage.cost_usd, 6)),
+        "waited_s": dg.MetadataValue.float(round(usage.waited_s, 2)),
+    }
+
+
 def table_metadata(asset: str, folded: Iterable[Folded]) -> Metadata:
     """One partition of a profile table."""
     folded = list(folded)
     changes = [change for f in folded for change in f.trait_changes]
     if asset == "profiles":
-        return _numbers(profiles=len(folded), changed=sum(f.changed for f in folded))
+        return _numbers(
+            profiles=len(folded),
+            changed=sum(f.changed for f in folded),
+            traits=sum(f.traits for f in folded),
+            memories=sum(f.memories for f in folded),
+        )
     if asset == "lineage":
         return _numbers(evidence=sum(f.evidence for f in folded))
     if asset == "memories":
@@ -86,8 +109,35 @@ def table_metadata(asset: str, folded: Iterable[Folded]) -> Metadata:
     return metadata
 
 
-def failure_table(reasons: Mapping[str, int]) -> dg.MetadataValue:
-    return dg.MetadataValue.md(markdown_table(("reason", "documents"), sorted(reasons.items())))
+def overview_metadata(overview: Overview) -> Metadata:
+    """The whole store after a run: the numbers whose course over time people follow."""
+    return _numbers(
+        profiles=overview.profiles,
+        traits=overview.traits,
+        memories=overview.memories,
+        evidence=overview.evidence,
+        documents=sum(source.documents for source in overview.sources),
+        documents_pending=sum(source.pending for source in overview.sources),
+        documents_failed=sum(overview.failed.values()),
+        units_rejected=sum(source.rejected for source in overview.sources),
+        llm_calls_ever=overview.llm_calls,
+    ) | {"spent_usd_ever": dg.MetadataValue.float(overview.spent_usd)}
+
+
+def source_metadata(overview: Overview, source: Source) -> Metadata:
+    """What there is of one source in all."""
+    found = [one for one in overview.sources if one.source == source.value]
+    return _numbers(
+        documents=sum(one.documents for one in found),
+        documents_pending=sum(one.pending for one in found),
+        documents_failed=sum(one.failed for one in found),
+    )
+
+
+def failure_table(counts: Mapping[str, int], what: str = "reason", of: str = "documents") -> dg.MetadataValue:
+    """Counts as a table, the largest first."""
+    rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return dg.MetadataValue.md(markdown_table((what, of), rows) if rows else "none")
 
 
 def markdown_table(header: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:

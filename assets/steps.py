@@ -1,7 +1,6 @@
 """The steps that assets and op jobs share: each runs core functions and records the partitions it finished."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
 from typing import TypeVar
 
 import dagster as dg
@@ -10,12 +9,14 @@ from assets.events import Context, log_partition
 from assets.metadata import Metadata, extraction_metadata, read_metadata, table_metadata
 from assets.partitions import register_profiles
 from ingest_pipeline.documents import Source
+from ingest_pipeline.errors import IngestError
 from ingest_pipeline.extracting import KeyOutcome, extract_pending
 from ingest_pipeline.folding import fold_profiles
 from ingest_pipeline.partitions import Partitioning, load_partition_keys
 from ingest_pipeline.progress import Progress
 from ingest_pipeline.reading import read_source
 from ingest_pipeline.settings import PartitionBy
+from ingest_pipeline.store.counts import Holdings, count_holdings
 from ingest_pipeline.store.extractions import Selection, count_pending
 from ingest_pipeline.store.profiles import Folded, count_unfolded
 from resources.failures import reported
@@ -23,7 +24,11 @@ from resources.inbox import InboxResource
 from resources.llm import LlmResource
 from resources.store import StoreResource
 
+EXTRACTIONS = "extractions"
 TABLES = ("profiles", "traits", "memories", "lineage")
+
+RETRY = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL)
+"""For what passes by itself, such as a lost connection. A step that runs again goes on where it stopped."""
 
 T = TypeVar("T")
 
@@ -39,9 +44,10 @@ def read(
     """Read what is new of one source and register the profiles that came with it."""
     box, options = inbox.open()
     progress.start(f"reading {source.value}", None)
-    report = read_source(
-        store.engine, box, source, options, context.run_id, progress=lambda _file, units: progress.advance(units)
-    )
+    with reported():
+        report = read_source(
+            store.engine, box, source, options, context.run_id, progress=lambda _file, units: progress.advance(units)
+        )
     new = register_profiles(context.instance, partitioning, load_partition_keys(store.engine))
     return read_metadata(report) | {"profiles_new": dg.MetadataValue.int(new)}
 
@@ -63,10 +69,55 @@ def extract(
         for key, group in _grouped(_watched(outcomes, progress), partitioning, _extraction_partition):
             if any(outcome.bad for outcome in group):
                 bad.append(key)
+                reasons = sum((outcome.failed for outcome in group), type(group[0].failed)())
+                context.log.warning(f"{key}: failed documents by reason: {dict(reasons)}")
             else:
-                log_partition(context, "extractions", key, extraction_metadata(group))
+                record_extractions(context, store, partitioning, {key: group})
                 good.add(key)
     return good, bad
+
+
+def record_extractions(
+    context: Context, store: StoreResource, partitioning: Partitioning, outcomes: dict[str, list[KeyOutcome]]
+) -> None:
+    """Record partitions of ``extractions``, by ``profile|source``. Those without outcomes had nothing to do: they are
+    recorded too, since a silent partition makes a backfill end as failed."""
+    names: dict[Source, set[str]] = {}
+    for key in outcomes:
+        name, source = split_key(key)
+        names.setdefault(source, set()).add(name)
+    holdings = {
+        f"{name}|{source.value}": held
+        for source, wanted in names.items()
+        for name, held in _holdings(store, partitioning, wanted, source).items()
+    }
+    for key, group in outcomes.items():
+        log_partition(context, EXTRACTIONS, key, extraction_metadata(group, holdings.get(key, Holdings())))
+
+
+def by_partition(outcomes: Iterable[KeyOutcome], partitioning: Partitioning) -> dict[str, list[KeyOutcome]]:
+    """Outcomes by the partition of ``extractions`` that they belong to."""
+    groups: dict[str, list[KeyOutcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault(_extraction_partition(partitioning, outcome), []).append(outcome)
+    return groups
+
+
+def split_key(key: str) -> tuple[str, Source]:
+    """``profile|source`` as partition name and source."""
+    name, _, source = key.rpartition("|")
+    return name, Source(source)
+
+
+def _holdings(
+    store: StoreResource, partitioning: Partitioning, names: Iterable[str], source: Source
+) -> dict[str, Holdings]:
+    """What each partition has of a source in all."""
+    profiles = partitioning.load_profiles(store.engine, names)
+    held: dict[str, Holdings] = {}
+    for profile, one in count_holdings(store.engine, profiles, source).items():
+        held[profiles[profile]] = held.get(profiles[profile], Holdings()) + one
+    return held
 
 
 def fold(
@@ -81,10 +132,15 @@ def fold(
     done = set[str]()
     folded = fold_profiles(store.engine, store.trait_schema, profiles)
     for key, group in _grouped(_counted(folded, progress), partitioning, lambda p, f: p.name(f.partition_key)):
-        for asset in TABLES:
-            log_partition(context, asset, key, table_metadata(asset, group))
+        record_tables(context, key, group)
         done.add(key)
     return done
+
+
+def record_tables(context: Context, partition: str, folded: Sequence[Folded]) -> None:
+    """Record one partition of every profile table; without ``folded`` there are no profiles in it."""
+    for asset in TABLES:
+        log_partition(context, asset, partition, table_metadata(asset, folded))
 
 
 def _extraction_partition(partitioning: Partitioning, outcome: KeyOutcome) -> str:
@@ -94,15 +150,24 @@ def _extraction_partition(partitioning: Partitioning, outcome: KeyOutcome) -> st
 def _grouped(
     items: Iterable[T], partitioning: Partitioning, key: Callable[[Partitioning, T], str]
 ) -> Iterator[tuple[str, list[T]]]:
-    """Items by partition: one by one as they come, or, when a partition holds many profiles, once all are there."""
+    """Items by partition: one by one as they come, or, when a partition holds many profiles, once all are there.
+
+    Items that came before an error still are: they are stored, and so to be recorded.
+    """
     if partitioning.by is PartitionBy.PROFILE:
         for item in items:
             yield key(partitioning, item), [item]
         return
     groups: dict[str, list[T]] = {}
-    for item in items:
-        groups.setdefault(key(partitioning, item), []).append(item)
+    stopped: IngestError | None = None
+    try:
+        for item in items:
+            groups.setdefault(key(partitioning, item), []).append(item)
+    except IngestError as error:
+        stopped = error
     yield from sorted(groups.items(), key=lambda group: group[0])
+    if stopped:
+        raise stopped
 
 
 def _watched(outcomes: Iterable[KeyOutcome], progress: Progress) -> Iterator[KeyOutcome]:
@@ -115,10 +180,3 @@ def _counted(folded: Iterable[Folded], progress: Progress) -> Iterator[Folded]:
     for one in folded:
         progress.advance()
         yield one
-
-
-def nothing_to_do(context: Context, asset: str, partitions: Iterable[str]) -> None:
-    """Record partitions that had no work: a silent one makes a backfill end as failed."""
-    empty = table_metadata(asset, ()) if asset in TABLES else extraction_metadata(())
-    for partition in chain(partitions):
-        log_partition(context, asset, partition, empty)

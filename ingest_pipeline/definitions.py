@@ -45,6 +45,8 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             "llm": LlmResource(store=store),
             "progress": log_progress,
         },
+        # A process per step costs 2 s each: too much for backfills, which may start many small runs.
+        executor=dg.in_process_executor,
     )
 
 

@@ -36,7 +36,9 @@ class LlmResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def extractor(self) -> Extractor:
         if self._extractor is None:
             with reported():
-                self._extractor = open_extractor(self.settings, self.store.trait_schema, self.store.engine)
+                extractor = open_extractor(self.settings, self.store.trait_schema, self.store.engine)
+                extractor.check()
+            self._extractor = extractor
         return self._extractor
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
