@@ -124,11 +124,11 @@ class ModelCaller:
             document_ids=request.document_ids,
             model=self.model.name,
             attempt=1,
-            held_usd=self._most_usd(request, messages),
+            held_usd=self.most_usd(request, messages),
             worker=self._worker,
         )
 
-    def _most_usd(self, request: LlmRequest[Any], messages: tuple[Message, ...]) -> float:
+    def most_usd(self, request: LlmRequest[Any], messages: tuple[Message, ...]) -> float:
         """The most that a call can cost."""
         if self.prices is None:
             return 0.0

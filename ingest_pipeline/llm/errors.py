@@ -8,7 +8,9 @@
     │       ├── QuotaExhausted          the account has no credit left
     │       ├── BudgetExhausted         the spent budget leaves no room for the next call
     │       ├── PricesMissing           a budget is set and a model's price is unknown
-    │       └── ProviderUnavailable     server errors for longer than the client waits
+    │       ├── ProviderUnavailable     server errors for longer than the client waits
+    │       ├── BatchUnsupported        the provider, or litellm, has no batch API for the model
+    │       └── BatchRefused            the provider does not take the batch
     ├── CallFailed                  one request has no usable answer; ``reason`` is stored with its documents
     │   └── RateWaitTooLong             its slot is further away than the caller may wait
     └── ClientClosed                the client was closed while the request waited
@@ -16,8 +18,13 @@
 Messages hold no text of a request or an answer, and no key.
 """
 
+from collections.abc import Iterable
+
 from ingest_pipeline.errors import ConfigurationError, IngestError
 from ingest_pipeline.llm.exchange import CallUsage
+
+IN_BATCH = "in_batch"
+"""Reason of a CallFailed: a batch under way asks the same."""
 
 
 class LlmStopped(ConfigurationError):
@@ -83,8 +90,8 @@ class PricesMissing(LlmStopped):
     def __init__(self, model: str) -> None:
         super().__init__(
             model,
-            f"a budget is set and the price of {model} is not known; configure its input and output price per "
-            "million tokens, or unset INGEST_BUDGET_USD",
+            f"a budget is set and the price of {model} is not known; set INGEST_PRICES to US dollars per million "
+            f'tokens, such as {{"{model}": {{"input": 0.15, "output": 0.6}}}}, or unset INGEST_BUDGET_USD',
         )
 
 
@@ -98,6 +105,32 @@ class ProviderUnavailable(LlmStopped):
             model, f"the provider of {model} has answered with errors for {seconds:.0f} s; run again later"
         )
         self.seconds = seconds
+
+
+class BatchUnsupported(LlmStopped):
+    """``model`` cannot be asked by batch."""
+
+    code = "batch_unsupported"
+
+    def __init__(self, model: str, providers: Iterable[str]) -> None:
+        super().__init__(
+            model,
+            f"model {model} has no batch API that is known here (only those of {', '.join(providers)}); run without "
+            "--batch, or set INGEST_MODEL",
+        )
+
+
+class BatchRefused(LlmStopped):
+    """HTTP 4xx when a batch is handed in. Nothing of it is paid."""
+
+    code = "batch_refused"
+
+    def __init__(self, model: str, status_code: int | None) -> None:
+        super().__init__(
+            model,
+            f"the provider of {model} does not take the batch (HTTP {status_code}); its documents are pending again, "
+            "run without --batch",
+        )
 
 
 STOP_ERRORS: dict[str, type[CredentialsRejected] | type[ModelNotFound] | type[QuotaExhausted]] = {

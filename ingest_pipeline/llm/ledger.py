@@ -10,16 +10,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, select
 
 from ingest_pipeline.llm import accounts
 from ingest_pipeline.llm.accounts import Call, Outcome
 from ingest_pipeline.llm.budget import Budget, Held
 from ingest_pipeline.llm.cache import AnswerCache, Busy, CachedReply, Entry
+from ingest_pipeline.llm.errors import IN_BATCH, CallFailed
 from ingest_pipeline.llm.exchange import ProviderReply
 from ingest_pipeline.llm.limits import LimitsDb, living_workers
 from ingest_pipeline.llm.settings import BudgetPeriod
+from ingest_pipeline.llm.tables import LlmBatchRow
 from ingest_pipeline.store.engine import reading
+
+UNDER_WAY = ("prepared", "uploaded", "submitted")
+"""States of a batch that has not been settled yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +76,14 @@ class Ledger:
         return Claimed()
 
     def take_over(self, entry: Entry, busy: Busy, call: Call) -> ClaimResult:
-        """As ``claim``, for a request that another worker claimed: Busy again while that worker lives."""
+        """As ``claim``, for a request that another worker claimed: Busy again while that worker lives.
+
+        Raises CallFailed when a batch under way asks the same: that may take a day.
+        """
         if busy.worker == entry.worker or busy.worker in living_workers(self._limits):
             return busy
+        if self._in_batch(busy.worker):
+            raise CallFailed(IN_BATCH, "a batch under way asks the same; `ingest batch poll` collects it")
         now = self._now()
         try:
             with self._write() as connection:
@@ -131,6 +141,7 @@ class Ledger:
         with reading(self._engine) as connection:
             workers = accounts.pending_workers(connection)
         dead = sorted(workers - living_workers(self._limits)) if workers else []
+        dead = [worker for worker in dead if not self._in_batch(worker)]
         if not dead:
             return
         now = self._now()
@@ -142,6 +153,12 @@ class Ledger:
         """US dollars spent in the current period."""
         with reading(self._engine) as connection:
             return self._budget.spent(connection, self._period.key(self._now()))
+
+    def _in_batch(self, worker: str) -> bool:
+        """Whether the worker is a batch under way: its calls and claims are in its name, and live as long as it."""
+        query = select(LlmBatchRow.id).where(LlmBatchRow.id == worker, LlmBatchRow.state.in_(UNDER_WAY))
+        with reading(self._engine) as connection:
+            return connection.execute(query).scalar() is not None
 
     def _hold(self, connection: Connection, call: Call, now: datetime) -> None:
         if self._budget.admit(connection, self._period.key(now), call.model, call.held_usd):

@@ -3,6 +3,7 @@
     store database     llm_cache    what was asked and what was answered, and who is asking right now
                        llm_calls    one row per call sent: the accounts, and the budget's holds while it is under way
                        llm_budget   spent so far
+                       llm_batches  with llm_batch_items, llm_batch_documents: what a provider's batch API works on
     limits database    llm_limits   the rate limiter's state, one row per model
                        llm_leases   who holds or waits for a concurrent call
                        llm_workers  which processes are alive
@@ -18,6 +19,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Double,
+    ForeignKey,
     Index,
     Integer,
     MetaData,
@@ -60,7 +62,8 @@ class LlmCallRow(Base):
 
     ``outcome``: ``pending`` while under way; ``ok``, ``invalid`` (answered, not usable), ``truncated``, ``refused``;
     ``rate_limited``, ``server_error``, ``timeout``, ``bad_request``, ``unsupported``, ``too_long``, ``auth``,
-    ``not_found``, ``quota``; ``unsent`` (given up before it was sent); ``lost`` (its process died or was stopped).
+    ``not_found``, ``quota``; ``unsent`` (given up before it was sent); ``lost`` (its process died or was stopped);
+    ``batch_failed``, ``batch_expired``, ``batch_cancelled`` (its batch ended before its turn).
     ``cost_usd`` is null when the model's price is unknown; ``cost_estimated`` marks calls without an answer that may
     have been billed: they are charged at ``held_usd``, the most they can cost, so that a budget holds in any case.
     """
@@ -106,6 +109,68 @@ class LlmBudgetRow(Base):
 
     period: Mapped[str] = mapped_column(String(20), primary_key=True)
     spent_usd: Mapped[float] = mapped_column(Double)
+
+
+class LlmBatchRow(Base):
+    """Requests handed to a provider's batch API together. A batch is under way from ``prepared`` to ``collected``.
+
+    ``prepared``: stored with all it needs, nothing sent yet. ``uploaded``: the provider has the file and may or may not
+    have the batch. ``submitted``: the provider works on it. ``collected``: answers and costs are stored. ``done``: the
+    documents' outcomes are too. ``abandoned``: never started. ``worker`` is the process that takes it further.
+    """
+
+    __tablename__ = "llm_batches"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    model: Mapped[str] = mapped_column(Text)
+    fingerprint: Mapped[str] = mapped_column(String(128))
+    """The extractor's."""
+    state: Mapped[str] = mapped_column(String(12), index=True)
+    worker: Mapped[str] = mapped_column(String(36))
+    file_id: Mapped[str | None] = mapped_column(Text)
+    provider_id: Mapped[str | None] = mapped_column(Text)
+    provider_state: Mapped[str | None] = mapped_column(String(20))
+    """As the provider calls it: ``validating``, ``in_progress``, ``completed``, ``expired`` …"""
+    reason: Mapped[str | None] = mapped_column(String(80))
+    """Why the provider, or this program, ended it early."""
+    requests: Mapped[int] = mapped_column(Integer)
+    documents: Mapped[int] = mapped_column(Integer)
+    answered: Mapped[int] = mapped_column(Integer, default=0)
+    failed: Mapped[int] = mapped_column(Integer, default=0)
+    held_usd: Mapped[float] = mapped_column(Double)
+    cost_usd: Mapped[float | None] = mapped_column(Double)
+    created_at: Mapped[datetime]
+    submitted_at: Mapped[datetime | None]
+    collected_at: Mapped[datetime | None]
+
+
+class LlmBatchItemRow(Base):
+    """One request of a batch, by its request key, which is also its ``custom_id`` at the provider. Holds no text.
+
+    ``passages``: what it asks about, ``[document id, start, end]`` each. ``outcome``: as in ``llm_calls``, null while
+    under way.
+    """
+
+    __tablename__ = "llm_batch_items"
+
+    batch_id: Mapped[str] = mapped_column(Id, ForeignKey("llm_batches.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    position: Mapped[int] = mapped_column(Integer)
+    call_id: Mapped[str] = mapped_column(Id)
+    profile_id: Mapped[str | None] = mapped_column(Id, index=True)
+    passages: Mapped[list[Any]]
+    follow_up: Mapped[bool]
+    """A further question, after an answer that did not fit the schema."""
+    outcome: Mapped[str | None] = mapped_column(String(20))
+
+
+class LlmBatchDocumentRow(Base):
+    """A document that a batch under way is about: nobody else extracts it. Its row goes with its outcome."""
+
+    __tablename__ = "llm_batch_documents"
+
+    document_id: Mapped[str] = mapped_column(Id, primary_key=True)
+    batch_id: Mapped[str] = mapped_column(Id, ForeignKey("llm_batches.id"), index=True)
 
 
 limits_metadata = MetaData()

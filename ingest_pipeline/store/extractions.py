@@ -7,10 +7,25 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, String, bindparam, cast, func, literal_column, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    String,
+    bindparam,
+    cast,
+    delete,
+    exists,
+    func,
+    literal_column,
+    select,
+    update,
+)
 
 from ingest_pipeline.documents import Source, stable_id
 from ingest_pipeline.extraction.base import Extraction, Observation, Status
+from ingest_pipeline.llm.errors import IN_BATCH
+from ingest_pipeline.llm.tables import LlmBatchDocumentRow
 from ingest_pipeline.store.engine import reading, write
 from ingest_pipeline.store.people import mark_changed
 from ingest_pipeline.store.tables import DocumentRow, ExtractionRow, ObservationRow, Profile
@@ -52,7 +67,12 @@ class Selection:
     profiles: frozenset[str] = frozenset()
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        current: list[ColumnElement[bool]] = [DocumentRow.superseded_at.is_(None), DocumentRow.profile_id.is_not(None)]
+        current: list[ColumnElement[bool]] = [
+            DocumentRow.superseded_at.is_(None),
+            DocumentRow.profile_id.is_not(None),
+            # A provider's batch is about them: nobody else asks.
+            ~exists().where(LlmBatchDocumentRow.document_id == DocumentRow.id),
+        ]
         # Spelled out, not bound, so that the planner sees that the index of the pending ones will do.
         missing = DocumentRow.state != literal_column("'done'")
         if self.reextract is Reextract.MISSING:
@@ -159,6 +179,9 @@ def save_extractions(
         affected = superseded | {row["document_id"] for row in observations.values()}
         profiles = select_in(connection, select(DocumentRow.profile_id).distinct(), DocumentRow.id, affected)
         mark_changed(connection, {row.profile_id for row in profiles})
+        settled = [e.document_id for e in extractions if e.reason != IN_BATCH]
+        for batch in batches(settled, IN_LIST):
+            connection.execute(delete(LlmBatchDocumentRow).where(LlmBatchDocumentRow.document_id.in_(batch)))
 
     write(engine, save)
 

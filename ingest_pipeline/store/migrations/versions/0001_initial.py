@@ -49,6 +49,29 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_files_name")),
     )
     op.create_table(
+        "llm_batches",
+        sa.Column("id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("fingerprint", sa.String(length=128), nullable=False),
+        sa.Column("state", sa.String(length=12), nullable=False),
+        sa.Column("worker", sa.String(length=36), nullable=False),
+        sa.Column("file_id", sa.Text(), nullable=True),
+        sa.Column("provider_id", sa.Text(), nullable=True),
+        sa.Column("provider_state", sa.String(length=20), nullable=True),
+        sa.Column("reason", sa.String(length=80), nullable=True),
+        sa.Column("requests", sa.Integer(), nullable=False),
+        sa.Column("documents", sa.Integer(), nullable=False),
+        sa.Column("answered", sa.Integer(), nullable=False),
+        sa.Column("failed", sa.Integer(), nullable=False),
+        sa.Column("held_usd", sa.Double(), nullable=False),
+        sa.Column("cost_usd", sa.Double(), nullable=True),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("submitted_at", MOMENT, nullable=True),
+        sa.Column("collected_at", MOMENT, nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_llm_batches")),
+    )
+    op.create_index(op.f("ix_llm_batches_state"), "llm_batches", ["state"], unique=False)
+    op.create_table(
         "llm_budget",
         sa.Column("period", sa.String(length=20), nullable=False),
         sa.Column("spent_usd", sa.Double(), nullable=False),
@@ -157,6 +180,30 @@ def upgrade() -> None:
         sa.UniqueConstraint("kind", "value", name=op.f("uq_identifiers_kind_value")),
     )
     op.create_index(op.f("ix_identifiers_profile_id"), "identifiers", ["profile_id"], unique=False)
+    op.create_table(
+        "llm_batch_documents",
+        sa.Column("document_id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("batch_id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["batch_id"], ["llm_batches.id"], name=op.f("fk_llm_batch_documents_batch_id_llm_batches")
+        ),
+        sa.PrimaryKeyConstraint("document_id", name=op.f("pk_llm_batch_documents")),
+    )
+    op.create_index(op.f("ix_llm_batch_documents_batch_id"), "llm_batch_documents", ["batch_id"], unique=False)
+    op.create_table(
+        "llm_batch_items",
+        sa.Column("batch_id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("call_id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("profile_id", sa.Uuid(as_uuid=False), nullable=True),
+        sa.Column("passages", JSON, nullable=False),
+        sa.Column("follow_up", sa.Boolean(), nullable=False),
+        sa.Column("outcome", sa.String(length=20), nullable=True),
+        sa.ForeignKeyConstraint(["batch_id"], ["llm_batches.id"], name=op.f("fk_llm_batch_items_batch_id_llm_batches")),
+        sa.PrimaryKeyConstraint("batch_id", "key", name=op.f("pk_llm_batch_items")),
+    )
+    op.create_index(op.f("ix_llm_batch_items_profile_id"), "llm_batch_items", ["profile_id"], unique=False)
     op.create_table(
         "memories",
         sa.Column("id", sa.Uuid(as_uuid=False), nullable=False),
@@ -380,6 +427,10 @@ def downgrade() -> None:
     op.drop_table("rejections")
     op.drop_index(op.f("ix_memories_profile_id"), table_name="memories")
     op.drop_table("memories")
+    op.drop_index(op.f("ix_llm_batch_items_profile_id"), table_name="llm_batch_items")
+    op.drop_table("llm_batch_items")
+    op.drop_index(op.f("ix_llm_batch_documents_batch_id"), table_name="llm_batch_documents")
+    op.drop_table("llm_batch_documents")
     op.drop_index(op.f("ix_identifiers_profile_id"), table_name="identifiers")
     op.drop_table("identifiers")
     op.drop_index(
@@ -406,4 +457,6 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_llm_cache_profile_id"), table_name="llm_cache")
     op.drop_table("llm_cache")
     op.drop_table("llm_budget")
+    op.drop_index(op.f("ix_llm_batches_state"), table_name="llm_batches")
+    op.drop_table("llm_batches")
     op.drop_table("files")
