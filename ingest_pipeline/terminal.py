@@ -205,7 +205,8 @@ def show_overview(console: Console, overview: Overview) -> None:
         if n:
             console.print(f"{note}: {n:,}")
     if overview.llm_calls:
-        console.print(f"Spent: ${overview.spent_usd:,.4f}")
+        unknown = f", and {overview.unpriced_calls:,} calls of unknown price" if overview.unpriced_calls else ""
+        console.print(f"Spent: ${overview.spent_usd:,.4f}{unknown}")
 
 
 def _optional(console: Console, title: str, header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:

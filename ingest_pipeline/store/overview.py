@@ -47,7 +47,7 @@ class RejectedUnit:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """``spent_usd`` and ``llm_calls`` are over all time."""
+    """``llm_calls`` (those sent) and ``spent_usd`` are over all time; the price of ``unpriced_calls`` is not known."""
 
     profiles: int
     unfolded: int
@@ -59,6 +59,7 @@ class Overview:
     failed: dict[str, int]
     rejected: tuple[RejectedUnit, ...]
     llm_calls: int
+    unpriced_calls: int
     spent_usd: float
 
 
@@ -69,8 +70,10 @@ def load_overview(engine: Engine, rejected_limit: int = 20) -> Overview:
         def count(query: Any) -> int:
             return int(connection.execute(query).scalar() or 0)
 
-        calls = connection.execute(select(func.count(), func.coalesce(func.sum(LlmCallRow.cost_usd), 0.0)))
-        llm_calls, spent = calls.one()
+        unpriced = case((LlmCallRow.cost_usd.is_(None) & LlmCallRow.finished_at.is_not(None), 1), else_=0)
+        sums = (func.count(), func.coalesce(func.sum(unpriced), 0), func.coalesce(func.sum(LlmCallRow.cost_usd), 0.0))
+        calls = connection.execute(select(*sums).where(LlmCallRow.outcome != "unsent"))
+        llm_calls, unpriced_calls, spent = calls.one()
         return Overview(
             profiles=count(select(func.count()).where(Profile.merged_into.is_(None))),
             unfolded=count(select(func.count()).where(Profile.changes != Profile.folded)),
@@ -82,6 +85,7 @@ def load_overview(engine: Engine, rejected_limit: int = 20) -> Overview:
             failed=count_failed(engine),
             rejected=_load_rejected(connection, rejected_limit),
             llm_calls=llm_calls,
+            unpriced_calls=unpriced_calls,
             spent_usd=round(spent, 6),
         )
 
