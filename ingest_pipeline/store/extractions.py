@@ -12,7 +12,6 @@ from sqlalchemy import (
     Connection,
     Engine,
     String,
-    bindparam,
     cast,
     delete,
     exists,
@@ -142,48 +141,51 @@ def save_extractions(
     """Store outcomes in one transaction: the extraction, its observations and the document's state.
 
     A finished extraction supersedes what earlier ones of the document observed; a failed one leaves it in force.
+    Outcomes of documents that were deleted meanwhile are dropped.
     """
     if not extractions:
         return
     now = datetime.now(UTC)
+
+    def save(connection: Connection) -> None:
+        held = _hold(connection, [e.document_id for e in extractions])
+        _save(connection, [e for e in extractions if e.document_id in held], (fingerprint, model, now, run_id))
+
+    write(engine, save)
+
+
+def _hold(connection: Connection, documents: Sequence[str]) -> set[str]:
+    """Lock the documents (on SQLite the whole database is), always in one order, and return those that there are."""
+    query = select(DocumentRow.id).order_by(DocumentRow.id).with_for_update(key_share=True)
+    return {row.id for row in select_in(connection, query, DocumentRow.id, sorted(documents))}
+
+
+def _save(
+    connection: Connection, extractions: Sequence[Extraction], origin: tuple[str, str, datetime, str | None]
+) -> None:
+    fingerprint = origin[0]
     finished = [e for e in extractions if e.status is not Status.FAILED]
     observations = {
         row["id"]: row for e in finished for row in _observation_rows(e.document_id, fingerprint, e.observations)
     }
-    rows = [_extraction_row(e, fingerprint, model, now, run_id) for e in extractions]
-    states = [
-        {
-            "b_id": e.document_id,
-            "state": "failed" if e.status is Status.FAILED else "done",
-            "fingerprint": fingerprint,
-        }
-        for e in sorted(extractions, key=lambda e: e.document_id)
-    ]
-
-    def save(connection: Connection) -> None:
-        upsert(
-            connection,
-            ExtractionRow,
-            rows,
-            update=("model", "status", "reason", "n_observations", "dropped", "extracted_at", "run_id"),
-            add=("calls", "input_tokens", "output_tokens", "cost_usd", "attempts"),
-        )
-        superseded = _supersede(connection, [e.document_id for e in finished], observations.keys())
-        upsert(connection, ObservationRow, list(observations.values()), update=("superseded",))
-        connection.execute(
-            update(DocumentRow)
-            .where(DocumentRow.__table__.c.id == bindparam("b_id"))
-            .values(state=bindparam("state"), fingerprint=bindparam("fingerprint")),
-            states,
-        )
-        affected = superseded | {row["document_id"] for row in observations.values()}
-        profiles = select_in(connection, select(DocumentRow.profile_id).distinct(), DocumentRow.id, affected)
-        mark_changed(connection, {row.profile_id for row in profiles})
-        settled = [e.document_id for e in extractions if e.reason != IN_BATCH]
-        for batch in batches(settled, IN_LIST):
-            connection.execute(delete(LlmBatchDocumentRow).where(LlmBatchDocumentRow.document_id.in_(batch)))
-
-    write(engine, save)
+    upsert(
+        connection,
+        ExtractionRow,
+        [_extraction_row(e, *origin) for e in extractions],
+        update=("model", "status", "reason", "n_observations", "dropped", "extracted_at", "run_id"),
+        add=("calls", "input_tokens", "output_tokens", "cost_usd", "attempts"),
+    )
+    superseded = _supersede(connection, [e.document_id for e in finished], observations.keys())
+    upsert(connection, ObservationRow, list(observations.values()), update=("superseded",))
+    for state, of in (("done", finished), ("failed", [e for e in extractions if e.status is Status.FAILED])):
+        for batch in batches((e.document_id for e in of), IN_LIST):
+            settled = update(DocumentRow).where(DocumentRow.id.in_(batch))
+            connection.execute(settled.values(state=state, fingerprint=fingerprint))
+    affected = superseded | {row["document_id"] for row in observations.values()}
+    profiles = select_in(connection, select(DocumentRow.profile_id).distinct(), DocumentRow.id, affected)
+    mark_changed(connection, {row.profile_id for row in profiles})
+    for batch in batches((e.document_id for e in extractions if e.reason != IN_BATCH), IN_LIST):
+        connection.execute(delete(LlmBatchDocumentRow).where(LlmBatchDocumentRow.document_id.in_(batch)))
 
 
 def _supersede(connection: Connection, documents: Sequence[str], keep: Container[str]) -> set[str]:
