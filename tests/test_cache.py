@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
-from ingest_pipeline.llm.cache import AnswerCache, Busy, CachedReply, Entry
+from ingest_pipeline.llm import cache
+from ingest_pipeline.llm.cache import Busy, CachedReply, Entry
+from ingest_pipeline.llm.database import Database, Transaction
 from ingest_pipeline.llm.exchange import AnswerFormat, Message, ProviderReply, request_key
 from ingest_pipeline.llm.settings import ModelSettings
 from tests.scripted import PROFILE, Clients, Scripted, opened, question
@@ -23,68 +25,65 @@ def clients(engine: Engine, database_url: str, tmp_path: Path) -> Iterator[Clien
 
 
 @pytest.fixture
-def connection(engine: Engine) -> Iterator[Connection]:
-    with engine.begin() as connection:
-        yield connection
+def tx(engine: Engine) -> Iterator[Transaction]:
+    with Database(engine).write() as tx:
+        yield tx
 
 
-@pytest.fixture
-def cache(engine: Engine) -> AnswerCache:
-    return AnswerCache(engine.dialect.name)
+def test_one_claims_and_the_others_wait(tx: Transaction) -> None:
+    assert cache.claim(tx, MINE, NOW) is None
+    assert cache.claim(tx, THEIRS, NOW) == Busy("me")
+    assert cache.find(tx, ["k"]) is None
 
 
-def test_one_claims_and_the_others_wait(cache: AnswerCache, connection: Connection) -> None:
-    assert cache.claim(connection, MINE, NOW) is None
-    assert cache.claim(connection, THEIRS, NOW) == Busy("me")
-    assert cache.find(connection, ["k"]) is None
-
-
-def test_an_answer_is_there_for_all(cache: AnswerCache, connection: Connection) -> None:
-    cache.claim(connection, MINE, NOW)
-    cache.fill(connection, MINE, ProviderReply("text", "length", 10, 5), NOW)
-    found = cache.claim(connection, THEIRS, NOW)
+def test_an_answer_is_there_for_all(tx: Transaction) -> None:
+    cache.claim(tx, MINE, NOW)
+    cache.fill(tx, MINE, ProviderReply("text", "length", 10, 5), NOW)
+    found = cache.claim(tx, THEIRS, NOW)
     assert isinstance(found, CachedReply)
     assert (found.reply.text, found.reply.finish_reason, found.model) == ("text", "length", "m")
 
 
-def test_a_claim_is_given_up_or_taken_over_once(cache: AnswerCache, connection: Connection) -> None:
-    cache.claim(connection, MINE, NOW)
-    cache.release(connection, THEIRS)
-    assert cache.claim(connection, THEIRS, NOW) == Busy("me"), "only the holder can release"
-    assert cache.take_over(connection, THEIRS, "me")
-    assert not cache.take_over(connection, Entry("k", "m", "third"), "me")
-    cache.release(connection, THEIRS)
-    assert cache.claim(connection, MINE, NOW) is None
+def test_a_claim_is_given_up_or_taken_over_once(tx: Transaction) -> None:
+    cache.claim(tx, MINE, NOW)
+    cache.release(tx, THEIRS)
+    assert cache.claim(tx, THEIRS, NOW) == Busy("me"), "only the holder can release"
+    assert cache.take_over(tx, THEIRS, "me")
+    assert not cache.take_over(tx, Entry("k", "m", "third"), "me")
+    cache.release(tx, THEIRS)
+    assert cache.claim(tx, MINE, NOW) is None
 
 
-def test_an_answered_row_is_neither_released_nor_taken_over(cache: AnswerCache, connection: Connection) -> None:
-    cache.claim(connection, MINE, NOW)
-    cache.fill(connection, MINE, ProviderReply("text", "stop", 1, 1), NOW)
-    cache.release(connection, MINE)
-    assert not cache.take_over(connection, THEIRS, "me")
-    assert cache.find(connection, ["other", "k"]) is not None
+def test_an_answered_row_is_neither_released_nor_taken_over(tx: Transaction) -> None:
+    cache.claim(tx, MINE, NOW)
+    cache.fill(tx, MINE, ProviderReply("text", "stop", 1, 1), NOW)
+    cache.release(tx, MINE)
+    assert not cache.take_over(tx, THEIRS, "me")
+    assert cache.find(tx, ["other", "k"]) is not None
 
 
-def test_a_forgotten_answer_is_asked_for_again(cache: AnswerCache, connection: Connection) -> None:
-    cache.claim(connection, MINE, NOW)
-    cache.fill(connection, MINE, ProviderReply("bad", "stop", 1, 1), NOW)
-    cache.forget(connection, ["k"])
-    assert cache.claim(connection, THEIRS, NOW) is None
+def test_a_forgotten_answer_is_asked_for_again(tx: Transaction) -> None:
+    cache.claim(tx, MINE, NOW)
+    cache.fill(tx, MINE, ProviderReply("bad", "stop", 1, 1), NOW)
+    cache.forget(tx, ["k"])
+    assert cache.claim(tx, THEIRS, NOW) is None
 
 
-def test_the_first_key_that_has_an_answer_wins(cache: AnswerCache, connection: Connection) -> None:
+def test_the_first_key_that_has_an_answer_wins(tx: Transaction) -> None:
     """Keys are in the order of the models: the primary one's answer is preferred."""
     for key in ("b", "a"):
-        cache.fill(connection, Entry(key, key, "me"), ProviderReply(key, "stop", 1, 1), NOW)
-    found = cache.find(connection, ["x", "a", "b"])
+        cache.fill(tx, Entry(key, key, "me"), ProviderReply(key, "stop", 1, 1), NOW)
+    found = cache.find(tx, ["x", "a", "b"])
     assert found is not None
     assert found.reply.text == "a"
 
 
-def test_threads_that_claim_at_once_get_one_claim(cache: AnswerCache, engine: Engine) -> None:
+def test_threads_that_claim_at_once_get_one_claim(engine: Engine) -> None:
+    database = Database(engine)
+
     def claim(n: int) -> bool:
-        with engine.begin() as connection:
-            return cache.claim(connection, Entry("k", "m", f"worker {n}"), NOW) is None
+        with database.write() as tx:
+            return cache.claim(tx, Entry("k", "m", f"worker {n}"), NOW) is None
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(claim, range(24))) == 1

@@ -4,12 +4,44 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, cast
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Table, bindparam, insert, select, text, update
 
+from ingest_pipeline.llm.database import Transaction, given, new
 from ingest_pipeline.llm.tables import LlmCallRow
 
 PENDING, LOST = "pending", "lost"
+
+_CALLS = cast(Table, LlmCallRow.__table__)
+_NOTHING_YET: dict[str, Any] = {
+    "cost_estimated": False,
+    "input_tokens": 0,
+    "cached_tokens": 0,
+    "output_tokens": 0,
+    "waited_s": 0.0,
+    "latency_s": 0.0,
+}
+_OPENED = (
+    *("id", "request_key", "purpose", "profile_id", "document_id", "document_ids", "model", "attempt", "outcome"),
+    *("held_usd", "worker", "created_at", *_NOTHING_YET),
+)
+_CLOSED = ("outcome", "cost_usd", "status_code", "finished_at", *_NOTHING_YET)
+_CALL = _CALLS.c.id == bindparam("row")
+# Written out, so that the partial index on it is used.
+_IS_PENDING = _CALLS.c.outcome == text("'pending'")
+_OPEN = insert(_CALLS).values(new(_OPENED))
+_CLOSE = update(_CALLS).where(_CALL).values(new(_CLOSED))
+_CLOSE_PENDING = _CLOSE.where(_IS_PENDING)
+_COST = select(_CALLS.c.cost_usd).where(_CALL)
+_MARK = update(_CALLS).where(_CALL).values(new(["outcome"]))
+_WORKERS = select(_CALLS.c.worker).where(_IS_PENDING).distinct()
+_LOSE = (
+    update(_CALLS)
+    .where(_IS_PENDING, _CALLS.c.worker == bindparam("holder"))
+    .values({**new(["outcome", "cost_estimated", "finished_at"]), "cost_usd": _CALLS.c.held_usd})
+    .returning(_CALLS.c.held_usd)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,29 +78,28 @@ def new_call_id() -> str:
     return str(uuid.uuid4())
 
 
-def open_call(connection: Connection, call: Call, now: datetime) -> None:
-    connection.execute(
-        insert(LlmCallRow).values(
-            id=call.id,
-            request_key=call.request_key,
-            purpose=call.purpose,
-            profile_id=call.profile_id,
-            document_id=call.document_ids[0] if call.document_ids else None,
-            document_ids=list(call.document_ids) if len(call.document_ids) > 1 else None,
-            model=call.model,
-            attempt=call.attempt,
-            outcome=PENDING,
-            held_usd=call.held_usd,
-            worker=call.worker,
-            created_at=now,
-        )
+def open_call(tx: Transaction, call: Call, now: datetime) -> None:
+    values = given(
+        id=call.id,
+        request_key=call.request_key,
+        purpose=call.purpose,
+        profile_id=call.profile_id,
+        document_id=call.document_ids[0] if call.document_ids else None,
+        document_ids=list(call.document_ids) if len(call.document_ids) > 1 else None,
+        model=call.model,
+        attempt=call.attempt,
+        outcome=PENDING,
+        held_usd=call.held_usd,
+        worker=call.worker,
+        created_at=now,
+        **_NOTHING_YET,
     )
+    tx.run(_OPEN, **values)
 
 
-def close_call(connection: Connection, call: Call, outcome: Outcome, now: datetime) -> float:
+def close_call(tx: Transaction, call: Call, outcome: Outcome, now: datetime) -> float:
     """Returns the US dollars to add to what was spent."""
-    closed = update(LlmCallRow).where(LlmCallRow.id == call.id)
-    closed = closed.values(
+    values = given(
         outcome=outcome.name,
         cost_usd=outcome.cost_usd,
         cost_estimated=outcome.estimated,
@@ -81,26 +112,25 @@ def close_call(connection: Connection, call: Call, outcome: Outcome, now: dateti
         finished_at=now,
     )
     cost = outcome.cost_usd or 0.0
-    if connection.execute(closed.where(LlmCallRow.outcome == PENDING)).rowcount:
+    if tx.count(_CLOSE_PENDING, row=call.id, **values):
         return cost
     # Others took this worker for dead and charged the call already.
-    charged = connection.execute(select(LlmCallRow.cost_usd).where(LlmCallRow.id == call.id)).scalar() or 0.0
-    connection.execute(closed)
-    return cost - charged
+    charged = tx.run(_COST, row=call.id)
+    tx.run(_CLOSE, row=call.id, **values)
+    return cost - float(charged[0][0] or 0.0) if charged else cost
 
 
-def mark_invalid(connection: Connection, call_id: str) -> None:
+def mark_invalid(tx: Transaction, call_id: str) -> None:
     """The answer turned out not to be usable."""
-    connection.execute(update(LlmCallRow).where(LlmCallRow.id == call_id).values(outcome="invalid"))
+    tx.run(_MARK, row=call_id, **given(outcome="invalid"))
 
 
-def pending_workers(connection: Connection) -> set[str]:
+def pending_workers(tx: Transaction) -> set[str]:
     """The workers that have calls under way, dead ones included."""
-    return set(connection.execute(select(LlmCallRow.worker).where(LlmCallRow.outcome == PENDING).distinct()).scalars())
+    return {row[0] for row in tx.run(_WORKERS)}
 
 
-def lose_calls(connection: Connection, workers: Sequence[str], now: datetime) -> float:
+def lose_calls(tx: Transaction, workers: Sequence[str], now: datetime) -> float:
     """Close what dead workers had under way. Returns the US dollars to add: the most those calls can have cost."""
-    lost = update(LlmCallRow).where(LlmCallRow.outcome == PENDING, LlmCallRow.worker.in_(workers))
-    lost = lost.values(outcome=LOST, cost_usd=LlmCallRow.held_usd, cost_estimated=True, finished_at=now)
-    return sum(connection.execute(lost.returning(LlmCallRow.held_usd)).scalars())
+    lost = given(outcome=LOST, cost_estimated=True, finished_at=now)
+    return sum(float(row[0]) for worker in workers for row in tx.run(_LOSE, holder=worker, **lost))

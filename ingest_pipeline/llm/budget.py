@@ -6,12 +6,21 @@ otherwise                                                      → BudgetExhaust
 """
 
 from dataclasses import dataclass
+from typing import cast
 
-from sqlalchemy import Connection, func, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Table, bindparam, func, select, text, update
 
+from ingest_pipeline.llm.database import Transaction
 from ingest_pipeline.llm.errors import BudgetExhausted
 from ingest_pipeline.llm.tables import LlmBudgetRow, LlmCallRow
+
+_BUDGET = cast(Table, LlmBudgetRow.__table__)
+_CALLS = cast(Table, LlmCallRow.__table__)
+_PERIOD = _BUDGET.c.period == bindparam("which")
+_ADD = update(_BUDGET).where(_PERIOD).values(spent_usd=_BUDGET.c.spent_usd + bindparam("cost"))
+_BEGIN = text("INSERT INTO llm_budget (period, spent_usd) VALUES (:which, 0) ON CONFLICT DO NOTHING")
+_SPENT = select(_BUDGET.c.spent_usd).where(_PERIOD)
+_HELD = select(func.coalesce(func.sum(_CALLS.c.held_usd), 0.0)).where(_CALLS.c.outcome == text("'pending'"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,32 +29,30 @@ class Held:
 
 
 class Budget:
-    """Rows of ``llm_budget`` on a given connection; its transactions are the caller's."""
+    """``budget_usd`` of a period; None = no budget. Its transactions are the caller's."""
 
-    def __init__(self, dialect: str, budget_usd: float | None) -> None:
-        self._insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    def __init__(self, budget_usd: float | None) -> None:
         self.budget_usd = budget_usd
 
-    def admit(self, connection: Connection, period: str, model: str, needed_usd: float) -> Held | None:
+    def admit(self, tx: Transaction, period: str, model: str, needed_usd: float) -> Held | None:
         """None when the call may be held. Locks the period until the transaction ends. Raises BudgetExhausted."""
         if self.budget_usd is None:
             return None
-        self.spend(connection, period, 0.0)
-        spent = connection.execute(select(LlmBudgetRow.spent_usd).where(LlmBudgetRow.period == period)).scalar_one()
-        if spent + needed_usd > self.budget_usd:
-            raise BudgetExhausted(model, spent, self.budget_usd, needed_usd)
-        pending = select(func.coalesce(func.sum(LlmCallRow.held_usd), 0.0)).where(LlmCallRow.outcome == "pending")
-        held = connection.execute(pending).scalar_one()
-        return Held() if spent + held + needed_usd > self.budget_usd else None
+        spend(tx, period, 0.0)
+        already = spent(tx, period)
+        if already + needed_usd > self.budget_usd:
+            raise BudgetExhausted(model, already, self.budget_usd, needed_usd)
+        held = float(tx.run(_HELD)[0][0])
+        return Held() if already + held + needed_usd > self.budget_usd else None
 
-    def spend(self, connection: Connection, period: str, cost_usd: float) -> None:
-        row = self._insert(LlmBudgetRow).values(period=period, spent_usd=cost_usd)
-        connection.execute(
-            row.on_conflict_do_update(
-                index_elements=["period"], set_={"spent_usd": LlmBudgetRow.spent_usd + row.excluded.spent_usd}
-            )
-        )
 
-    def spent(self, connection: Connection, period: str) -> float:
-        query = select(LlmBudgetRow.spent_usd).where(LlmBudgetRow.period == period)
-        return connection.execute(query).scalar() or 0.0
+def spend(tx: Transaction, period: str, cost_usd: float) -> None:
+    """Add to what was spent; 0 only locks the period."""
+    if not tx.count(_ADD, which=period, cost=cost_usd):
+        tx.run(_BEGIN, which=period)
+        tx.run(_ADD, which=period, cost=cost_usd)
+
+
+def spent(tx: Transaction, period: str) -> float:
+    rows = tx.run(_SPENT, which=period)
+    return float(rows[0][0]) if rows else 0.0

@@ -3,15 +3,31 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
-from sqlalchemy import Connection, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Table, and_, bindparam, delete, select, text, update
 
+from ingest_pipeline.llm.database import Transaction, given, new
 from ingest_pipeline.llm.exchange import ProviderReply
 from ingest_pipeline.llm.tables import LlmCacheRow
+from ingest_pipeline.store.base import Id, UtcDateTime
 
 CLAIMED, ANSWERED = "claimed", "answered"
+
+_CACHE = cast(Table, LlmCacheRow.__table__)
+_KEY = _CACHE.c.key == bindparam("row")
+_FIND = select(_CACHE.c.model, _CACHE.c.answer, _CACHE.c.finish_reason).where(_KEY, _CACHE.c.state == ANSWERED)
+_HOLDER = select(_CACHE.c.worker).where(_KEY)
+_CLAIM = text(
+    "INSERT INTO llm_cache (key, state, worker, model, profile_id, created_at) "
+    "VALUES (:row, 'claimed', :worker, :model, :profile, :now) ON CONFLICT DO NOTHING RETURNING key"
+).bindparams(bindparam("profile", type_=Id), bindparam("now", type_=UtcDateTime()))
+_HELD = and_(_KEY, _CACHE.c.state == CLAIMED, _CACHE.c.worker == bindparam("holder"))
+_TAKE_OVER = update(_CACHE).where(_HELD).values(new(["worker"]))
+_ANSWER = ("state", "worker", "model", "answer", "finish_reason", "input_tokens", "output_tokens", "answered_at")
+_FILL = update(_CACHE).where(_KEY).values(new(_ANSWER))
+_RELEASE = delete(_CACHE).where(_HELD)
+_FORGET = delete(_CACHE).where(_KEY, _CACHE.c.state == ANSWERED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,72 +59,59 @@ class Entry:
 Found: TypeAlias = CachedReply | Busy | None
 
 
-class AnswerCache:
-    """Rows of ``llm_cache`` on a given connection; its transactions are the caller's."""
+def find(tx: Transaction, keys: Sequence[str]) -> CachedReply | None:
+    """The first answer there is for one of the keys."""
+    for key in keys:
+        for model, answer, finish_reason in tx.run(_FIND, row=key):
+            # What was paid stands in llm_calls; from the cache it costs nothing.
+            return CachedReply(key, model, ProviderReply(answer or "", finish_reason or "stop", 0, 0))
+    return None
 
-    def __init__(self, dialect: str) -> None:
-        self._insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
 
-    def find(self, connection: Connection, keys: Sequence[str]) -> CachedReply | None:
-        """The first answer there is for one of the keys."""
-        query = select(LlmCacheRow.key, LlmCacheRow.model, LlmCacheRow.answer, LlmCacheRow.finish_reason).where(
-            LlmCacheRow.key.in_(keys), LlmCacheRow.state == ANSWERED
-        )
-        rows = {row.key: row for row in connection.execute(query)}
-        for key in keys:
-            if key in rows:
-                row = rows[key]
-                # What was paid stands in llm_calls; from the cache it costs nothing.
-                return CachedReply(key, row.model, ProviderReply(row.answer or "", row.finish_reason or "stop", 0, 0))
+def claim(tx: Transaction, entry: Entry, now: datetime) -> Found:
+    """Become the one to get this answer (None), or say why not."""
+    if _insert_claim(tx, entry, now):
         return None
+    found = find(tx, [entry.key])
+    if found is not None:
+        return found
+    holder = tx.run(_HOLDER, row=entry.key)
+    return Busy(holder[0][0] if holder else entry.worker)
 
-    def claim(self, connection: Connection, entry: Entry, now: datetime) -> Found:
-        """Become the one to get this answer (None), or say why not."""
-        row = self._insert(LlmCacheRow).values(
-            key=entry.key,
-            state=CLAIMED,
-            worker=entry.worker,
-            model=entry.model,
-            profile_id=entry.profile_id,
-            created_at=now,
-        )
-        if connection.execute(row.on_conflict_do_nothing().returning(LlmCacheRow.key)).first() is not None:
-            return None
-        if (found := self.find(connection, [entry.key])) is not None:
-            return found
-        worker = connection.execute(select(LlmCacheRow.worker).where(LlmCacheRow.key == entry.key)).scalar()
-        return Busy(worker or entry.worker)
 
-    def take_over(self, connection: Connection, entry: Entry, dead: str) -> bool:
-        """Take the claim of a dead worker. False when somebody else was quicker."""
-        mine = update(LlmCacheRow).where(
-            LlmCacheRow.key == entry.key, LlmCacheRow.state == CLAIMED, LlmCacheRow.worker == dead
-        )
-        return bool(connection.execute(mine.values(worker=entry.worker)).rowcount)
+def take_over(tx: Transaction, entry: Entry, dead: str) -> bool:
+    """Take the claim of a dead worker. False when somebody else was quicker."""
+    return bool(tx.count(_TAKE_OVER, row=entry.key, holder=dead, **given(worker=entry.worker)))
 
-    def fill(self, connection: Connection, entry: Entry, reply: ProviderReply, now: datetime) -> None:
-        """Keep the answer, whoever holds the claim meanwhile."""
-        answer = {
-            "state": ANSWERED,
-            "worker": entry.worker,
-            "model": entry.model,
-            "answer": reply.text,
-            "finish_reason": reply.finish_reason,
-            "input_tokens": reply.input_tokens,
-            "output_tokens": reply.output_tokens,
-            "answered_at": now,
-        }
-        row = self._insert(LlmCacheRow).values(key=entry.key, profile_id=entry.profile_id, created_at=now, **answer)
-        connection.execute(row.on_conflict_do_update(index_elements=["key"], set_=answer))
 
-    def release(self, connection: Connection, entry: Entry) -> None:
-        """Give up the claim: the next one may try."""
-        connection.execute(
-            delete(LlmCacheRow).where(
-                LlmCacheRow.key == entry.key, LlmCacheRow.state == CLAIMED, LlmCacheRow.worker == entry.worker
-            )
-        )
+def fill(tx: Transaction, entry: Entry, reply: ProviderReply, now: datetime) -> None:
+    """Keep the answer, whoever holds the claim meanwhile, also when it was erased with its profile's other rows."""
+    answer = given(
+        state=ANSWERED,
+        worker=entry.worker,
+        model=entry.model,
+        answer=reply.text,
+        finish_reason=reply.finish_reason,
+        input_tokens=reply.input_tokens,
+        output_tokens=reply.output_tokens,
+        answered_at=now,
+    )
+    if not tx.count(_FILL, row=entry.key, **answer):
+        _insert_claim(tx, entry, now)
+        tx.run(_FILL, row=entry.key, **answer)
 
-    def forget(self, connection: Connection, keys: Sequence[str]) -> None:
-        """Drop answers, so that asking again asks the provider."""
-        connection.execute(delete(LlmCacheRow).where(LlmCacheRow.key.in_(keys), LlmCacheRow.state == ANSWERED))
+
+def release(tx: Transaction, entry: Entry) -> None:
+    """Give up the claim: the next one may try."""
+    tx.run(_RELEASE, row=entry.key, holder=entry.worker)
+
+
+def forget(tx: Transaction, keys: Sequence[str]) -> None:
+    """Drop answers, so that asking again asks the provider."""
+    for key in keys:
+        tx.run(_FORGET, row=key)
+
+
+def _insert_claim(tx: Transaction, entry: Entry, now: datetime) -> bool:
+    values = {"worker": entry.worker, "model": entry.model, "profile": entry.profile_id, "now": now}
+    return bool(tx.run(_CLAIM, row=entry.key, **values))

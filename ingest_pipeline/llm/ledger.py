@@ -3,28 +3,29 @@
 Each is short and begins with a write, so that on SQLite it takes the write lock at once and cannot fail half-way.
 """
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Engine, bindparam, or_, select
 
-from ingest_pipeline.llm import accounts
+from ingest_pipeline.llm import accounts, cache
 from ingest_pipeline.llm.accounts import Call, Outcome
-from ingest_pipeline.llm.budget import Budget, Held
-from ingest_pipeline.llm.cache import AnswerCache, Busy, CachedReply, Entry
+from ingest_pipeline.llm.budget import Budget, Held, spend, spent
+from ingest_pipeline.llm.cache import Busy, CachedReply, Entry
+from ingest_pipeline.llm.database import Database, Transaction
 from ingest_pipeline.llm.errors import IN_BATCH, CallFailed
 from ingest_pipeline.llm.exchange import ProviderReply
 from ingest_pipeline.llm.limits import LimitsDb, living_workers
 from ingest_pipeline.llm.settings import BudgetPeriod
 from ingest_pipeline.llm.tables import LlmBatchRow
-from ingest_pipeline.store.engine import reading
 
 UNDER_WAY = ("prepared", "uploaded", "submitted")
 """States of a batch that has not been settled yet."""
+
+_IS_UNDER_WAY = or_(*(LlmBatchRow.state == state for state in UNDER_WAY))
+_BATCH_UNDER_WAY = select(LlmBatchRow.id).where(LlmBatchRow.id == bindparam("row"), _IS_UNDER_WAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +51,24 @@ class Ledger:
         period: BudgetPeriod,
         now: Callable[[], datetime],
     ) -> None:
-        self._engine, self._limits, self._period, self._now = engine, limits, period, now
-        self._cache = AnswerCache(engine.dialect.name)
-        self._budget = Budget(engine.dialect.name, budget_usd)
-        # SQLite has one writer; waiting here is fair and quick, waiting in SQLite is neither.
-        is_sqlite = engine.dialect.name == "sqlite"
-        self._mutex: AbstractContextManager[object] = threading.Lock() if is_sqlite else nullcontext()
+        self._limits, self._period, self._now = limits, period, now
+        self._database = Database(engine)
+        self._budget = Budget(budget_usd)
 
     def find(self, keys: Sequence[str]) -> CachedReply | None:
         """The first answer there is for one of the keys."""
-        with reading(self._engine) as connection:
-            return self._cache.find(connection, keys)
+        with self._database.read() as tx:
+            return cache.find(tx, keys)
 
     def claim(self, entry: Entry, call: Call) -> ClaimResult:
         """Claim the request, hold its cost and account the call, all or nothing. Raises BudgetExhausted."""
         now = self._now()
         try:
-            with self._write() as connection:
-                found = self._cache.claim(connection, entry, now)
+            with self._database.write() as tx:
+                found = cache.claim(tx, entry, now)
                 if found is not None:
                     return found
-                self._hold(connection, call, now)
+                self._hold(tx, call, now)
         except _Refused:
             return Held()
         return Claimed()
@@ -86,10 +84,10 @@ class Ledger:
             raise CallFailed(IN_BATCH, "a batch under way asks the same; `ingest batch poll` collects it")
         now = self._now()
         try:
-            with self._write() as connection:
-                if not self._cache.take_over(connection, entry, busy.worker):
+            with self._database.write() as tx:
+                if not cache.take_over(tx, entry, busy.worker):
                     return busy
-                self._hold(connection, call, now)
+                self._hold(tx, call, now)
         except _Refused:
             return Held()
         self.settle_lost()
@@ -98,15 +96,15 @@ class Ledger:
     def close(self, call: Call, outcome: Outcome) -> None:
         """Account a call that brought no answer. The request stays claimed; ``reopen`` precedes its next call."""
         now = self._now()
-        with self._write() as connection:
-            self._close(connection, call, outcome, now)
+        with self._database.write() as tx:
+            self._close(tx, call, outcome, now)
 
     def reopen(self, following: Call) -> Held | None:
         """Open the next call of a request that is still claimed. Raises BudgetExhausted."""
         now = self._now()
         try:
-            with self._write() as connection:
-                self._hold(connection, following, now)
+            with self._database.write() as tx:
+                self._hold(tx, following, now)
         except _Refused:
             return Held()
         return None
@@ -114,63 +112,57 @@ class Ledger:
     def settle(self, entry: Entry, call: Call, outcome: Outcome, reply: ProviderReply) -> None:
         """The answer, what it cost and its cache entry, in one transaction."""
         now = self._now()
-        with self._write() as connection:
+        with self._database.write() as tx:
             # First the cache row, then the budget's, in every transaction: PostgreSQL locks them in this order.
-            self._cache.fill(connection, entry, reply, now)
-            self._close(connection, call, outcome, now)
+            cache.fill(tx, entry, reply, now)
+            self._close(tx, call, outcome, now)
 
     def give_up(self, entry: Entry, call: Call | None, outcome: Outcome) -> None:
         """Close the call, if one is open, and let others claim the request."""
         now = self._now()
-        with self._write() as connection:
-            self._cache.release(connection, entry)
+        with self._database.write() as tx:
+            cache.release(tx, entry)
             if call is not None:
-                self._close(connection, call, outcome, now)
+                self._close(tx, call, outcome, now)
 
     def mark_invalid(self, call_id: str) -> None:
-        with self._write() as connection:
-            accounts.mark_invalid(connection, call_id)
+        with self._database.write() as tx:
+            accounts.mark_invalid(tx, call_id)
 
     def forget(self, keys: Sequence[str]) -> None:
         """Drop answers that are of no use, so that a later try asks again."""
-        with self._write() as connection:
-            self._cache.forget(connection, keys)
+        with self._database.write() as tx:
+            cache.forget(tx, keys)
 
     def settle_lost(self) -> None:
         """Close what dead workers left under way, at the most it can have cost."""
-        with reading(self._engine) as connection:
-            workers = accounts.pending_workers(connection)
+        with self._database.read() as tx:
+            workers = accounts.pending_workers(tx)
         dead = sorted(workers - living_workers(self._limits)) if workers else []
         dead = [worker for worker in dead if not self._in_batch(worker)]
         if not dead:
             return
         now = self._now()
-        with self._write() as connection:
-            cost = accounts.lose_calls(connection, dead, now)
-            self._budget.spend(connection, self._period.key(now), cost)
+        with self._database.write() as tx:
+            cost = accounts.lose_calls(tx, dead, now)
+            spend(tx, self._period.key(now), cost)
 
     def spent_usd(self) -> float:
         """US dollars spent in the current period."""
-        with reading(self._engine) as connection:
-            return self._budget.spent(connection, self._period.key(self._now()))
+        with self._database.read() as tx:
+            return spent(tx, self._period.key(self._now()))
 
     def _in_batch(self, worker: str) -> bool:
         """Whether the worker is a batch under way: its calls and claims are in its name, and live as long as it."""
-        query = select(LlmBatchRow.id).where(LlmBatchRow.id == worker, LlmBatchRow.state.in_(UNDER_WAY))
-        with reading(self._engine) as connection:
-            return connection.execute(query).scalar() is not None
+        with self._database.read() as tx:
+            return bool(tx.run(_BATCH_UNDER_WAY, row=worker))
 
-    def _hold(self, connection: Connection, call: Call, now: datetime) -> None:
-        if self._budget.admit(connection, self._period.key(now), call.model, call.held_usd):
+    def _hold(self, tx: Transaction, call: Call, now: datetime) -> None:
+        if self._budget.admit(tx, self._period.key(now), call.model, call.held_usd):
             raise _Refused
-        accounts.open_call(connection, call, now)
+        accounts.open_call(tx, call, now)
 
-    def _close(self, connection: Connection, call: Call, outcome: Outcome, now: datetime) -> None:
-        cost = accounts.close_call(connection, call, outcome, now)
+    def _close(self, tx: Transaction, call: Call, outcome: Outcome, now: datetime) -> None:
+        cost = accounts.close_call(tx, call, outcome, now)
         if cost:
-            self._budget.spend(connection, self._period.key(now), cost)
-
-    @contextmanager
-    def _write(self) -> Iterator[Connection]:
-        with self._mutex, self._engine.begin() as connection:
-            yield connection
+            spend(tx, self._period.key(now), cost)

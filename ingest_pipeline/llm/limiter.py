@@ -13,12 +13,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, text, update
 
 from ingest_pipeline.llm import gcra
+from ingest_pipeline.llm.database import Transaction, given, new
 from ingest_pipeline.llm.errors import STOP_ERRORS, RateWaitTooLong
 from ingest_pipeline.llm.gcra import Rates, State
-from ingest_pipeline.llm.limits import SERVER_CLOCK, LimitsDb, Transaction, Worker, reap
+from ingest_pipeline.llm.limits import SERVER_CLOCK, LimitsDb, Worker, reap
 from ingest_pipeline.llm.tables import leases_table as leases
 from ingest_pipeline.llm.tables import limits_table as limits
 
@@ -37,7 +38,8 @@ _LOCKED = _STATE.with_for_update()
 _STATE_AND_TIME = _STATE.add_columns(SERVER_CLOCK)
 # The clock is read outside the locking subquery, so after the lock was granted.
 _LOCKED_AND_TIME = select(_LOCKED.subquery(), SERVER_CLOCK)
-_SAVE = update(limits).where(_NAMED).values({name: bindparam(f"new_{name}") for name in _FIELDS})
+_CREATE = text("INSERT INTO llm_limits (name) VALUES (:row) ON CONFLICT DO NOTHING")
+_SAVE = update(limits).where(_NAMED).values(new(_FIELDS))
 _QUEUED = leases.c.name == bindparam("row")
 _JOIN = insert(leases).values(name=bindparam("row"), worker=bindparam("holder")).returning(leases.c.id)
 _AHEAD = select(func.count()).where(_QUEUED, leases.c.id < bindparam("ticket"))
@@ -311,10 +313,9 @@ class Limiter:
         with self._opening:
             if self._since is not None:
                 return
-            row = self._db.insert(limits).values(name=bindparam("row")).on_conflict_do_nothing()
             with self._db.write() as tx:
-                tx.run(row, row=self.name)
-                self._since = tx.now()
+                tx.run(_CREATE, row=self.name)
+                self._since = self._db.now(tx)
 
     def _load(self, tx: Transaction, *, lock: bool = True) -> tuple[State, float]:
         clock = self._db.clock
@@ -327,4 +328,4 @@ class Limiter:
     def _save(self, tx: Transaction, state: State, unless: State | None) -> None:
         """Write the state, unless only the clock moved."""
         if state != unless:
-            tx.run(_SAVE, row=self.name, **{f"new_{name}": getattr(state, name) for name in _FIELDS})
+            tx.run(_SAVE, row=self.name, **given(**{name: getattr(state, name) for name in _FIELDS}))

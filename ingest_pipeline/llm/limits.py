@@ -4,17 +4,15 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from sqlalchemy import (
-    ClauseElement,
     ColumnElement,
     Connection,
     Engine,
-    Table,
     bindparam,
     create_engine,
     delete,
@@ -24,17 +22,16 @@ from sqlalchemy import (
     make_url,
     or_,
     select,
+    text,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool
 
+from ingest_pipeline.llm.database import Database, Transaction
 from ingest_pipeline.llm.tables import leases_table, limits_metadata, workers_table
 
 Clock: TypeAlias = Callable[[], float]
 """Seconds since the epoch."""
-
-Param: TypeAlias = str | int | float
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +41,10 @@ MAX_LEASE_S = 3_600.0
 """A worker's expiry further away than this was written by a clock that has been set back since."""
 
 _SERVER_NOW = select(SERVER_CLOCK)
+_RENEW = text(
+    "INSERT INTO llm_workers (id, expires_at) VALUES (:worker, :until) "
+    "ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at"
+)
 _expires = workers_table.c.expires_at
 _LIVING = select(workers_table.c.id).where(_expires > bindparam("now"), _expires <= bindparam("latest"))
 _BURY = delete(workers_table).where(or_(_expires <= bindparam("now"), _expires > bindparam("latest")))
@@ -88,74 +89,28 @@ def _open_sqlite(url: str) -> Engine:
     return engine
 
 
-class Transaction:
-    """Runs prepared statements on the driver's own cursor: a tenth of what SQLAlchemy's execution takes."""
-
-    __slots__ = ("_cursor", "_db")
-
-    def __init__(self, db: "LimitsDb", cursor: Any) -> None:
-        self._db, self._cursor = db, cursor
-
-    def run(self, statement: ClauseElement, **params: Param) -> list[tuple[Any, ...]]:
-        """The rows; none for a statement that returns none. ``statement`` is a constant, all its values parameters."""
-        self._cursor.execute(self._db.compiled(statement), params)
-        return self._cursor.fetchall() if self._cursor.description else []
-
-    def now(self) -> float:
-        return self._db.clock() if self._db.clock is not None else float(self.run(_SERVER_NOW)[0][0])
-
-
-class LimitsDb:
-    """Short transactions on the limits database. Used from several threads.
+class LimitsDb(Database):
+    """The limits database and its clock.
 
     ``clock`` is for tests; else PostgreSQL's clock counts (``clock`` is None), so that machines need not agree on the
     time, and on SQLite the machine's own.
     """
 
     def __init__(self, engine: Engine, clock: Clock | None = None) -> None:
-        self._engine = engine
-        self._is_sqlite = engine.dialect.name == "sqlite"
-        self.clock = clock or (time.time if self._is_sqlite else None)
-        self._mutex = threading.Lock() if self._is_sqlite else nullcontext()
-        self._compiled: dict[ClauseElement, str] = {}
+        super().__init__(engine)
+        self.clock = clock or (time.time if self.is_sqlite else None)
 
-    def compiled(self, statement: ClauseElement) -> str:
-        """The statement in the driver's SQL, with named parameters."""
-        sql = self._compiled.get(statement)
-        if sql is None:
-            dialect = sqlite.dialect(paramstyle="named") if self._is_sqlite else self._engine.dialect
-            sql = self._compiled[statement] = str(statement.compile(dialect=dialect))
-        return sql
-
-    def write(self) -> AbstractContextManager[Transaction]:
-        """A transaction that no other writer comes between (on PostgreSQL: once it has locked its row)."""
-        return self._transaction("BEGIN IMMEDIATE")
+    def now(self, tx: Transaction) -> float:
+        return self.clock() if self.clock is not None else float(tx.run(_SERVER_NOW)[0][0])
 
     def read(self) -> AbstractContextManager[Transaction]:
-        return self._transaction("BEGIN")
-
-    @contextmanager
-    def _transaction(self, begin: str) -> Iterator[Transaction]:
-        with self._mutex:
-            connection = self._engine.raw_connection()
-            try:
-                cursor = connection.cursor()
-                if self._is_sqlite:
-                    cursor.execute(begin)
-                yield Transaction(self, cursor)
-                connection.commit()
-            finally:
-                # Returning a connection to the pool rolls back what was not committed.
-                connection.close()
+        # Its SQLite engine has one connection.
+        return self._transaction("BEGIN", self._mutex)
 
     def close(self) -> None:
         """Close the connections; using it again opens new ones."""
         with self._mutex:
-            self._engine.dispose()
-
-    def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
-        """An INSERT that knows ON CONFLICT."""
-        return sqlite.insert(table) if self._is_sqlite else postgresql.insert(table)
+            self.engine.dispose()
 
 
 class Worker:
@@ -171,8 +126,6 @@ class Worker:
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
-        row = db.insert(workers_table).values(id=bindparam("worker"), expires_at=bindparam("until"))
-        self._renew = row.on_conflict_do_update(index_elements=["id"], set_={"expires_at": bindparam("until")})
 
     def start(self) -> None:
         """Become alive and stay so until ``close``. Idempotent."""
@@ -185,8 +138,8 @@ class Worker:
 
     def beat(self) -> None:
         """Renew once."""
-        with self._db.write() as transaction:
-            transaction.run(self._renew, worker=self.id, until=transaction.now() + self.lease_s)
+        with self._db.write() as tx:
+            tx.run(_RENEW, worker=self.id, until=self._db.now(tx) + self.lease_s)
 
     def close(self) -> None:
         """Give up everything this worker holds. Idempotent."""
@@ -196,9 +149,9 @@ class Worker:
                 return
             self._thread.join()
             self._thread = None
-        with self._db.write() as transaction:
-            transaction.run(_END_LEASES, worker=self.id)
-            transaction.run(_END_WORKER, worker=self.id)
+        with self._db.write() as tx:
+            tx.run(_END_LEASES, worker=self.id)
+            tx.run(_END_WORKER, worker=self.id)
 
     def _keep_alive(self) -> None:
         while not self._closed.wait(self.lease_s / 3):
@@ -211,14 +164,14 @@ class Worker:
 
 def living_workers(db: LimitsDb) -> set[str]:
     """Ids of the workers that are alive."""
-    with db.read() as transaction:
-        now = transaction.now()
-        return {row[0] for row in transaction.run(_LIVING, now=now, latest=now + MAX_LEASE_S)}
+    with db.read() as tx:
+        now = db.now(tx)
+        return {row[0] for row in tx.run(_LIVING, now=now, latest=now + MAX_LEASE_S)}
 
 
 def reap(db: LimitsDb) -> None:
     """End the leases of dead workers."""
-    with db.write() as transaction:
-        now = transaction.now()
-        transaction.run(_BURY, now=now, latest=now + MAX_LEASE_S)
-        transaction.run(_END_ORPHANS)
+    with db.write() as tx:
+        now = db.now(tx)
+        tx.run(_BURY, now=now, latest=now + MAX_LEASE_S)
+        tx.run(_END_ORPHANS)
