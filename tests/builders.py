@@ -106,6 +106,18 @@ def owners(engine: Engine) -> dict[str, frozenset[str] | None]:
     return {row.native_id: profiles.get(row.profile_id) for row in rows(engine, DocumentRow) if not row.superseded_at}
 
 
+def documents(engine: Engine) -> list[Any]:
+    """Every document with the identifiers of its profile, whether it is current, and how its extraction went.
+
+    Nobody's documents may have been extracted while they were somebody's.
+    """
+    profiles: Mapping[str | None, frozenset[str]] = dict(identifiers_by_profile(engine))
+    return _sorted(
+        (r.origin, r.native_id, sorted(profiles.get(r.profile_id, ())), not r.superseded_at, r.profile_id and r.state)
+        for r in rows(engine, DocumentRow)
+    )
+
+
 def facts(engine: Engine) -> dict[str, list[Any]]:
     """Traits, history, memories and evidence, each with the identifiers of its profile in place of ids."""
     who = {i: ",".join(sorted(keys)) for i, keys in identifiers_by_profile(engine).items()}
