@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -15,7 +15,8 @@ from sqlalchemy.exc import OperationalError
 
 from ingest_pipeline.console import OutputConsole, tolerate_any_encoding, write
 from ingest_pipeline.documents import Json, Source
-from ingest_pipeline.errors import ConfigurationError, ExtractionError, IngestError, InvalidInput, ProfileNotFound
+from ingest_pipeline.errors import IngestError, ProfileNotFound
+from ingest_pipeline.exits import FAILED, USAGE, explain
 from ingest_pipeline.settings import Settings, load_settings
 from ingest_pipeline.store.extractions import Reextract
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from ingest_pipeline.pipeline import Pipeline
-
-FAILED, USAGE = 1, 2
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,21 +52,14 @@ def main() -> None:
     tolerate_any_encoding()
     try:
         app()
-    except ExtractionError as error:
-        _stop(str(error), USAGE if isinstance(error.__cause__, ConfigurationError) else FAILED)
-    except InvalidInput as error:
-        _stop(f"{error} ({error.code})", USAGE)
-    except IngestError as error:
-        _stop(str(error), USAGE)
-    except OperationalError as error:
-        # Only the first line: the others may quote values.
-        detail = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
-        _stop(f"the database failed: {detail}; check INGEST_DATABASE_URL, then run the command again", USAGE)
+    except (IngestError, OperationalError) as error:
+        message, code = explain(error)
+        _complain(message)
+        sys.exit(code)
 
 
-def _stop(message: str, code: int) -> NoReturn:
+def _complain(message: str) -> None:
     errors.print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
-    sys.exit(code)
 
 
 def _say(message: str, style: str | None = None) -> None:
@@ -192,8 +184,7 @@ def _sync(settings: Settings, run_config: dict[str, Json], as_json: bool) -> int
         _say(f"Dagster run {outcome.run_id}", style="dim")
     if outcome.success:
         return 0
-    failure = f"error: {outcome.failed_step or 'the run'}: {outcome.failure or 'failed'}"
-    errors.print(failure, style="red", markup=False, highlight=False, soft_wrap=True)
+    _complain(f"{outcome.failed_step or 'the run'}: {outcome.failure or 'failed'}")
     return FAILED if outcome.crashed or outcome.failed_step == "verdict_op" else USAGE
 
 

@@ -39,7 +39,7 @@ _NARROW = (
     "Profile",
 )
 _NUMERIC = ("Files", "Files\nread", "Files\nunchanged", "Documents", "Documents\nnew", "Documents\nreplaced", "Traits",
-            "Memories", "Units", "Pending", "Failed", "Unassigned", "Rejected", "Skipped")  # fmt: skip
+            "Memories", "Units", "Pending", "Failed", "Not\nassigned", "Rejected", "Skipped")  # fmt: skip
 _WIDE = 120
 """From so many columns on, ids are shown in full."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -179,7 +179,7 @@ def show_overview(console: Console, overview: Overview) -> None:
         f"{overview.profiles:,} profiles, {overview.traits:,} traits, {overview.memories:,} memories, "
         f"{overview.evidence:,} pieces of evidence"
     )
-    table = _table("Source", "Files", "Documents", "Pending", "Failed", "Unassigned", "Rejected", "Skipped")
+    table = _table("Source", "Files", "Documents", "Pending", "Failed", "Not\nassigned", "Rejected", "Skipped")
     for s in overview.sources:
         numbers = (s.files, s.documents, s.pending, s.failed, s.unassigned, s.rejected, sum(s.skipped.values()))
         table.add_row(s.source, *(f"{n:,}" for n in numbers))
