@@ -125,10 +125,11 @@ def test_reading_goes_on_while_somebody_writes(engine: Engine) -> None:
             assert reader.execute(text("SELECT count(*) FROM llm_budget")).scalar() == 0
 
 
-class Deadlock(Exception):
+class Collision(Exception):
     """As psycopg reports it."""
 
-    sqlstate = "40P01"
+    def __init__(self, sqlstate: str) -> None:
+        self.sqlstate = sqlstate
 
 
 def failing(times: int, error: Exception) -> tuple[list[int], Callable[[Connection], str]]:
@@ -144,8 +145,9 @@ def failing(times: int, error: Exception) -> tuple[list[int], Callable[[Connecti
     return calls, work
 
 
-def test_work_that_a_deadlock_ended_is_done_again_and_once(engine: Engine) -> None:
-    calls, work = failing(2, Deadlock())
+@pytest.mark.parametrize("sqlstate", ["40P01", "23505"])
+def test_work_that_collided_is_done_again_and_once(engine: Engine, sqlstate: str) -> None:
+    calls, work = failing(2, Collision(sqlstate))
     assert write(engine, work) == "done"
     with reading(engine) as connection:
         assert list(connection.execute(text("SELECT period FROM llm_budget")).scalars()) == ["3"]

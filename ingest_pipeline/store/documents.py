@@ -197,8 +197,8 @@ def load_files(engine: Engine, source: Source) -> dict[str, Row[Any]]:
 
 def save_file(engine: Engine, row: dict[str, Any]) -> None:
     """Store a file's state after reading it."""
-    with engine.begin() as connection:
-        upsert(connection, FileRow, [row], update=[name for name in row if name != "id"])
+    columns = [name for name in row if name != "id"]
+    write(engine, lambda connection: upsert(connection, FileRow, [row], update=columns))
 
 
 def begin_file(engine: Engine, row: dict[str, Any]) -> None:
@@ -206,9 +206,12 @@ def begin_file(engine: Engine, row: dict[str, Any]) -> None:
 
     ``read_with`` is stored empty until ``save_file``, so that an interrupted read starts again.
     """
-    with engine.begin() as connection:
+
+    def begin(connection: Connection) -> None:
         upsert(connection, FileRow, [{**row, "read_with": ""}], update=["read_with"])
         connection.execute(delete(Rejection).where(Rejection.file_id == row["id"]))
+
+    write(engine, begin)
 
 
 def save_rejections(engine: Engine, rejected: Iterable[Rejected], run_id: str | None) -> None:
@@ -220,8 +223,7 @@ def save_rejections(engine: Engine, rejected: Iterable[Rejected], run_id: str | 
             "id": key, "file_id": file_id(r.file), "position": r.position, "reason": r.reason,
             "created_at": now, "run_id": run_id,
         }  # fmt: skip
-    with engine.begin() as connection:
-        upsert(connection, Rejection, list(rows.values()))
+    write(engine, lambda connection: upsert(connection, Rejection, list(rows.values())))
 
 
 def segment_json(segment: Segment) -> dict[str, Any]:

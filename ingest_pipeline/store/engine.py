@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from ingest_pipeline.errors import ConfigurationError, StoreUnavailable
 
@@ -20,8 +20,10 @@ T = TypeVar("T")
 HEAD_REVISION = "0001"
 """The newest migration. Kept here so that opening a current database need not import Alembic (0.2 s)."""
 
-_DEADLOCK = "40P01"
-_DEADLOCK_RETRIES = 5
+_COLLISIONS = frozenset({"40P01", "23505"})
+"""PostgreSQL's codes for a deadlock, and for two inserts at once that met on another unique index than their key's."""
+
+_RETRIES = 5
 
 CONNECT_TIMEOUT_S = 10
 """How long to wait for PostgreSQL; ``?connect_timeout=…`` in the URL says otherwise."""
@@ -155,16 +157,16 @@ def upgrade(engine: Engine) -> None:
 
 
 def write(engine: Engine, work: Callable[[Connection], T]) -> T:
-    """Do the work in one transaction, and again when PostgreSQL gave it up to end a deadlock with another one.
+    """Do the work in one transaction, and again when it collided with somebody else's on PostgreSQL.
 
     So the work must not change anything but the database. On SQLite one writer follows the other.
     """
-    for _ in range(_DEADLOCK_RETRIES):
+    for _ in range(_RETRIES):
         try:
             with engine.begin() as connection:
                 return work(connection)
-        except OperationalError as error:
-            if getattr(error.orig, "sqlstate", None) != _DEADLOCK:
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) not in _COLLISIONS:
                 raise
     with engine.begin() as connection:
         return work(connection)
