@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, BinaryIO, cast
+from zipfile import BadZipFile
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -61,7 +62,7 @@ def open_inbox(url: str) -> Inbox:
     try:
         filesystem, root = fsspec.core.url_to_fs(url)
         there = filesystem.isdir(root)
-    except (ImportError, ValueError, OSError) as error:
+    except (ImportError, ValueError, OSError, BadZipFile) as error:
         raise ConfigurationError(f"cannot open the inbox {url}: {error}; check INGEST_INBOX") from None
     if not there:
         raise ConfigurationError(
