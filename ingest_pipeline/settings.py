@@ -1,11 +1,12 @@
 """Settings: environment variables named ``INGEST_…``, read once by ``Settings()``. All have working defaults."""
 
+import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ingest_pipeline.errors import ConfigurationError
@@ -15,6 +16,26 @@ from ingest_pipeline.sources.base import ReadOptions
 class PartitionBy(StrEnum):
     PROFILE = "profile"
     BUCKET = "bucket"
+
+
+class ModelPrices(BaseModel):
+    """US dollars per million tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: float = Field(ge=0, allow_inf_nan=False)
+    output: float = Field(ge=0, allow_inf_nan=False)
+    cached_input: float | None = Field(None, ge=0, allow_inf_nan=False)
+
+
+class ModelLimits(BaseModel):
+    """What a model's provider allows; what is not given is as for all models."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rpm: int | None = Field(None, gt=0)
+    tpm: int | None = Field(None, gt=0)
+    max_concurrency: int | None = Field(None, gt=0, le=1024)
 
 
 class Settings(BaseSettings):
@@ -33,6 +54,8 @@ class Settings(BaseSettings):
     tpm: int = Field(200_000, gt=0)
     max_concurrency: int = Field(16, gt=0, le=1024)
     budget_usd: float | None = Field(None, gt=0)
+    prices: Annotated[dict[str, ModelPrices], NoDecode] = {}
+    model_limits: Annotated[dict[str, ModelLimits], NoDecode] = {}
     pack_tokens: int = Field(3_000, gt=0)
     traits: Path | None = None
     internal_domains: Annotated[frozenset[str], NoDecode] = frozenset()
@@ -46,6 +69,16 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("prices", "model_limits", mode="before")
+    @classmethod
+    def _from_json(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except (json.JSONDecodeError, RecursionError):
+            raise ValueError("write a JSON object of model names, as the README shows") from None
 
     @field_validator("internal_domains")
     @classmethod
@@ -93,7 +126,12 @@ def load_settings(**overrides: object) -> Settings:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         problems = "; ".join(
-            f"INGEST_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg'].removeprefix('Value error, ')}"
+            f"INGEST_{'.'.join(_variable(item['loc']))}: {item['msg'].removeprefix('Value error, ')}"
             for item in error.errors(include_url=False, include_input=False)
         )
         raise ConfigurationError(f"wrong setting: {problems}") from None
+
+
+def _variable(place: tuple[int | str, ...]) -> list[str]:
+    """The variable's name without its prefix, and where in its JSON."""
+    return [str(place[0]).upper(), *(str(part) for part in place[1:])] if place else ["…"]

@@ -37,7 +37,7 @@ from ingest_pipeline.llm.gcra import Rates
 from ingest_pipeline.llm.limits import open_limits
 from ingest_pipeline.llm.prices import Prices, estimate_tokens
 from ingest_pipeline.llm.settings import LlmSettings, ModelSettings
-from ingest_pipeline.settings import Settings
+from ingest_pipeline.settings import ModelLimits, Settings
 
 GUESSED_LATENCY_S = 3.0
 """For estimates only."""
@@ -144,8 +144,11 @@ class LlmExtractor:
         asked = [document for document in documents if _can_prove_something(document)]
         done = {document.id for document in asked}
         yield from (Extraction(each.id, Status.EMPTY) for each in documents if each.id not in done)
-        work = {document.id: _Work(document) for document in asked}
-        packs = list(packing.packs(asked, self._pack_tokens))
+        yield from self.extract_packs(list(packing.packs(asked, self._pack_tokens)))
+
+    def extract_packs(self, packs: list[list[Passage]]) -> Iterator[Extraction]:
+        """As ``extract``, for documents that are packed already: every passage of each is in one of the packs."""
+        work = {passage.document.id: _Work(passage.document) for pack in packs for passage in pack}
         for pack in packs:
             for passage in pack:
                 work[passage.document.id].open_passages += 1
@@ -332,13 +335,8 @@ def _seconds(rates: Rates, calls: int, tokens: int) -> float:
 def open_llm_extractor(
     settings: Settings, schema: TraitSchema, engine: Engine, prices: Mapping[str, Prices] | None = None
 ) -> LlmExtractor:
-    """The extractor of INGEST_MODEL and INGEST_FALLBACK_MODELS. Each model has the configured limits for itself."""
-    rates = Rates(settings.rpm, settings.tpm, settings.max_concurrency)
-    models = tuple(
-        ModelSettings(name, rates, settings.api_base, settings.llm_api_key, prices=(prices or {}).get(name))
-        for name in (settings.model, *settings.fallback_models)
-    )
-    client = LlmClient(LlmSettings(models, settings.budget_usd), engine, open_limits(settings.limits_url))
+    """The extractor of INGEST_MODEL and INGEST_FALLBACK_MODELS. ``prices`` by model go before those of the settings."""
+    client = LlmClient(llm_settings(settings, prices), engine, open_limits(settings.limits_url))
     return LlmExtractor(
         schema,
         client,
@@ -346,3 +344,23 @@ def open_llm_extractor(
         timezone=settings.timezone,
         threads=settings.max_concurrency,
     )
+
+
+def llm_settings(settings: Settings, prices: Mapping[str, Prices] | None = None) -> LlmSettings:
+    """The client's settings. Each model has the limits for itself: its own, else those for all."""
+    names = (settings.model, *settings.fallback_models)
+    models = tuple(_model(name, settings, (prices or {}).get(name)) for name in dict.fromkeys(names))
+    return LlmSettings(models, settings.budget_usd)
+
+
+def _model(name: str, settings: Settings, prices: Prices | None) -> ModelSettings:
+    limits = settings.model_limits.get(name, ModelLimits())
+    rates = Rates(
+        limits.rpm or settings.rpm,
+        limits.tpm or settings.tpm,
+        limits.max_concurrency or settings.max_concurrency,
+    )
+    given = settings.prices.get(name)
+    if prices is None and given is not None:
+        prices = Prices(given.input, given.output, given.cached_input)
+    return ModelSettings(name, rates, settings.api_base, settings.llm_api_key, prices=prices)

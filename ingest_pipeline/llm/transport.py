@@ -158,6 +158,24 @@ def _litellm() -> Any:
     return litellm
 
 
+def provider_of(model: ModelSettings) -> str:
+    """litellm's name of the provider. Raises ModelNotFound."""
+    LitellmTransport().check(model)
+    return _provider(model.name, model.api_base)
+
+
+def request_body(call: ProviderCall) -> dict[str, Any]:
+    """What litellm would send for the call as JSON, for providers that speak OpenAI's language."""
+    litellm = _litellm()
+    given = _arguments(call)
+    name, provider = litellm.get_llm_provider(call.model.name, api_base=call.model.api_base)[:2]
+    names = ("max_tokens", "max_completion_tokens", "temperature", "response_format")
+    options: dict[str, Any] = {key: given[key] for key in names if key in given}
+    known = litellm.get_optional_params(model=name, custom_llm_provider=provider, drop_params=True, **options)
+    known = {key: value for key, value in known.items() if key not in ("stream", "extra_body")}
+    return {"model": name, "messages": given["messages"], **known}
+
+
 def _arguments(call: ProviderCall) -> dict[str, Any]:
     model = call.model
     arguments: dict[str, Any] = {
@@ -191,8 +209,7 @@ def _reply(call: ProviderCall, response: Any) -> ProviderReply:
     if not response.choices:
         raise ProviderFailure(FailureKind.SERVER_ERROR, 200)
     choice = response.choices[0]
-    # Neither a lone surrogate nor NUL can be stored in every database.
-    text = _UNSTORABLE.sub("\ufffd", choice.message.content or "")
+    text = storable(choice.message.content or "")
     usage = getattr(response, "usage", None)
     details = getattr(usage, "prompt_tokens_details", None)
     prompt = "".join(message.content for message in call.messages)
@@ -203,6 +220,11 @@ def _reply(call: ProviderCall, response: Any) -> ProviderReply:
         output_tokens=getattr(usage, "completion_tokens", 0) or estimate_tokens(text),
         cached_tokens=getattr(details, "cached_tokens", 0) or 0,
     )
+
+
+def storable(text: str) -> str:
+    """Neither a lone surrogate nor NUL can be stored in every database."""
+    return _UNSTORABLE.sub("\ufffd", text)
 
 
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
