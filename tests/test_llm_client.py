@@ -482,9 +482,9 @@ from ingest_pipeline.llm.limits import open_limits
 from ingest_pipeline.llm.settings import LlmSettings, ModelSettings
 from ingest_pipeline.store.engine import open_engine
 from tests.scripted import question
-database, limits, base = sys.argv[1:]
+database, limits, base, lease = sys.argv[1:]
 model = ModelSettings("openai/test", Rates(concurrency=8), base, SecretStr("k"))
-client = LlmClient(LlmSettings((model,), lease_s=1.0), open_engine(database), open_limits(limits))
+client = LlmClient(LlmSettings((model,), lease_s=float(lease)), open_engine(database), open_limits(limits))
 client.check()
 print("ready", flush=True)
 sys.stdin.readline()
@@ -495,8 +495,10 @@ print(len(answers), flush=True)
 """
 
 
-def start_worker(clients: Clients, database_url: str, provider: Provider) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", WORKER, database_url, clients.limits_url, provider.base_url]
+def start_worker(
+    clients: Clients, database_url: str, provider: Provider, lease_s: float = 30.0
+) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", WORKER, database_url, clients.limits_url, provider.base_url, str(lease_s)]
     worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert worker.stdout is not None
     assert worker.stdout.readline() == "ready\n"
@@ -521,7 +523,7 @@ def test_two_processes_never_pay_for_the_same_call(clients: Clients, database_ur
 def test_a_killed_process_leaves_nothing_stuck(clients: Clients, database_url: str) -> None:
     """Its claims are taken over once its lease is out; what it had paid for is not asked again."""
     with Provider(Behaviour(latency_s=0.1), answer=lambda body: "fine") as provider:
-        killed = start_worker(clients, database_url, provider)
+        killed = start_worker(clients, database_url, provider, lease_s=2.0)
         assert killed.stdin is not None
         killed.stdin.write("\n")
         killed.stdin.flush()
@@ -530,7 +532,7 @@ def test_a_killed_process_leaves_nothing_stuck(clients: Clients, database_url: s
         killed.kill()
         killed.communicate()
         kept = clients.outcomes().count("ok")
-        assert finish(start_worker(clients, database_url, provider)) == "24"
+        assert finish(start_worker(clients, database_url, provider, lease_s=2.0)) == "24"
         assert provider.answered_twice() <= 4, "at most what its four threads had under way"
     outcomes = clients.outcomes()
     assert (outcomes.count("ok"), outcomes.count("pending")) == (24, 0)

@@ -132,8 +132,9 @@ class LlmExtractor:
 
     def close(self) -> None:
         """End waits and give up what is under way. Idempotent."""
-        self.client.close()
+        self.client.stop_waiting()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self.client.close()
 
     def extract(self, documents: Sequence[Document]) -> Iterator[Extraction]:
         """One outcome per document of one profile and source; documents of one pack follow each other.

@@ -86,12 +86,16 @@ class LlmClient:
             callers = zip(self.settings.models, prices, strict=True)
             self._callers = {model.name: self._caller(model, price) for model, price in callers}
 
+    def stop_waiting(self) -> None:
+        """End all waits (they raise ClientClosed); calls under way are still settled."""
+        self._closing.set()
+
     def close(self) -> None:
         """End all waits (they raise ClientClosed), give up what this process holds, close ``limits_engine``.
 
-        Idempotent.
+        Call it when no thread uses the client any more. Idempotent.
         """
-        self._closing.set()
+        self.stop_waiting()
         self._worker.close()
         self._limits.close()
         self._transport.close()

@@ -93,6 +93,7 @@ class LitellmTransport:
             litellm.get_llm_provider(model.name, api_base=model.api_base)
         except litellm.exceptions.BadRequestError as error:
             raise ModelNotFound(model.name) from error
+        self._warm_up(model)
 
     def prices(self, model: ModelSettings) -> Prices | None:
         listed = _litellm().model_cost
@@ -121,6 +122,17 @@ class LitellmTransport:
             for client in self._clients.values():
                 client.close()
             self._clients.clear()
+
+    def _warm_up(self, model: ModelSettings) -> None:
+        """Have litellm and openai import what they put off until the first call, without a call.
+
+        It takes a second, and calls that were let go one by one during it would all arrive at its end.
+        """
+        client = self._client(model)
+        if client is not None:
+            _ = client.chat.completions.with_raw_response
+        messages = [{"role": "user", "content": "-"}]
+        _litellm().completion(model=model.name, api_base=model.api_base, messages=messages, mock_response="-")
 
     def _client(self, model: ModelSettings) -> Any:
         """Our client for OpenAI-compatible providers; None leaves it to litellm."""
