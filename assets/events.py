@@ -18,8 +18,8 @@ def log_planned(context: Context, asset: str, partition: str) -> None:
     """
     event = DagsterEvent(
         event_type_value=DagsterEventType.ASSET_MATERIALIZATION_PLANNED.value,
-        job_name=context.job_name,
+        job_name=context.run.job_name,
         message=f"{asset} was to be materialised for {partition}",
         event_specific_data=AssetMaterializationPlannedData(dg.AssetKey(asset), partition=partition),
     )
-    context.instance.report_dagster_event(event, run_id=context.run_id)
+    context.instance.report_dagster_event(event, run_id=context.run.run_id)

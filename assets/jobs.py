@@ -5,7 +5,7 @@
     ingest_text               text_extract_op ──▶ tables_op ──▶ verdict_op
 
 One run handles exactly the partitions that have work and records each by itself. What is done stands in the store,
-so ops pass nothing on, a retried step skips it, and memory does not grow with the number of partitions.
+so ops pass nothing on, and a retried step skips it.
 """
 
 import dagster as dg
@@ -132,7 +132,7 @@ def _build_ops(partitioning: Partitioning) -> list[dg.OpDefinition]:
             # Stopped half-way (a spent budget, a refused key): the tables of what is done are built all the same.
             steps.fold(context, None, store, partitioning, progress)
             raise
-        adopted = steps.by_partition(adopt_unrecorded(store.engine, context.run_id), partitioning)
+        adopted = steps.by_partition(adopt_unrecorded(store.engine, context.run.run_id), partitioning)
         steps.record_extractions(context, store, partitioning, adopted)
 
     @dg.op(out=dg.Out(dg.Nothing), description="The ingest extraction op for one stored text.")
@@ -170,7 +170,7 @@ def _build_ops(partitioning: Partitioning) -> list[dg.OpDefinition]:
         overview = load_overview(store.engine, rejected_limit=0)
         context.log_event(dg.AssetObservation("profiles", metadata=overview_metadata(overview)))
         context.log_event(dg.AssetObservation(DIRECT.key, metadata=source_metadata(overview, Source.DIRECT)))
-        failed = count_failed(store.engine, context.run_id)
+        failed = count_failed(store.engine, context.run.run_id)
         if failed:
             raise dg.Failure(
                 description=f"{sum(failed.values())} documents failed, everything else is done; "

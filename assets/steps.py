@@ -46,7 +46,12 @@ def read(
     progress.start(f"reading {source.value}", None)
     with reported():
         report = read_source(
-            store.engine, box, source, options, context.run_id, progress=lambda _file, units: progress.advance(units)
+            store.engine,
+            box,
+            source,
+            options,
+            context.run.run_id,
+            progress=lambda _file, units: progress.advance(units),
         )
     new = register_profiles(context.instance, partitioning, load_partition_keys(store.engine))
     return read_metadata(report) | {"profiles_new": dg.MetadataValue.int(new)}
@@ -65,7 +70,7 @@ def extract(
     progress.start("extracting", documents)
     good, bad = set[str](), list[str]()
     with reported():
-        outcomes = extract_pending(store.engine, llm.extractor, selection, llm.threads, context.run_id)
+        outcomes = extract_pending(store.engine, llm.extractor, selection, llm.threads, context.run.run_id)
         for key, group in _grouped(_watched(outcomes, progress), partitioning, _extraction_partition):
             if any(outcome.bad for outcome in group):
                 bad.append(key)

@@ -1,0 +1,370 @@
+"""The op jobs: one run does exactly what is to be done, records it by partition, and says in one line what failed."""
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from assets import steps
+from ingest_pipeline.demo.inbox import generate
+from ingest_pipeline.direct import TextRequest, ingest_text
+from ingest_pipeline.launch import prepare_dagster_home
+from ingest_pipeline.pipeline import open_pipeline
+from ingest_pipeline.settings import load_settings
+from ingest_pipeline.store.direct import save_text
+from tests.orchestration import ANA, BEN, CYD, Workplace, failure, materialized, metadata, partitions
+
+TABLES = {"profiles", "traits", "memories", "lineage"}
+SOURCES = {"crm_documents", "email_documents", "chat_documents"}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workplace]:
+    """Three people with a mail each, nothing read yet."""
+    monkeypatch.setenv("INGEST_HOME", str(tmp_path))
+    monkeypatch.setenv("INGEST_INTERNAL_DOMAINS", "northwind.example")
+    with dg.DagsterInstance.ephemeral() as instance:
+        place = Workplace(tmp_path, instance)
+        place.mail("a", ANA, "I live in Lisbon. Please call me, I never read e-mail.")
+        place.mail("b", BEN, "I work as a plumber at Bolt.")
+        place.mail("c", CYD, "I moved to Oslo last month.")
+        yield place
+
+
+def keys(place: Workplace, *people: str) -> set[str]:
+    found = place.profiles()
+    return {found[person][1] for person in people}
+
+
+def test_nightly_builds_and_records_every_profile(place: Workplace) -> None:
+    """Each partition with documents gets its own materialisation, each source asset one."""
+    result = place.run()
+
+    assert result.success
+    assert materialized(result) == dict.fromkeys({"extractions", *TABLES}, 3) | dict.fromkeys(SOURCES, 1)
+    everyone = keys(place, ANA, BEN, CYD)
+    assert partitions(result, "extractions") == {f"{key}|email" for key in everyone}
+    assert all(partitions(result, table) == everyone for table in TABLES)
+    assert set(place.instance.get_dynamic_partitions("profile")) == everyone
+
+
+def test_second_nightly_does_nothing(place: Workplace) -> None:
+    place.run()
+
+    again = place.run()
+
+    assert again.success
+    assert materialized(again) == dict.fromkeys(SOURCES, 1)
+    assert metadata(again, "email_documents") | {"files_read": 0, "files_unchanged": 3, "documents_new": 0} == metadata(
+        again, "email_documents"
+    )
+
+
+def test_new_mail_touches_its_sender_only(place: Workplace) -> None:
+    place.run()
+    place.mail("d", BEN, "I live in Porto now.", 15)
+
+    result = place.run()
+
+    (ben,) = keys(place, BEN)
+    assert partitions(result, "extractions") == {f"{ben}|email"}
+    assert partitions(result, "profiles") == {ben}
+
+
+def test_metadata_says_what_the_run_did_and_what_there_is(place: Workplace) -> None:
+    """Numbers and small tables; LLM figures only where an LLM was asked."""
+    place.run()
+    place.mail("d", BEN, "I live in Porto now.", 15)
+
+    result = place.run()
+
+    (ben,) = keys(place, BEN)
+    extraction = metadata(result, "extractions", f"{ben}|email")
+    assert (extraction["documents"], extraction["extracted"], extraction["failed"]) == (2, 1, 0)
+    assert "llm_calls" not in extraction
+    traits = metadata(result, "traits", ben)
+    assert "| location | create | 1 |" in traits["changes"]
+    assert "Porto" not in str(traits)
+
+
+def test_totals_are_observed_for_plots(place: Workplace) -> None:
+    result = place.run()
+
+    observed = {
+        e.event_specific_data.asset_observation.asset_key.to_user_string(): e.event_specific_data.asset_observation
+        for e in result.all_events
+        if e.event_type_value == "ASSET_OBSERVATION"
+    }
+    assert observed["profiles"].metadata["profiles"].value == 3
+    assert observed["profiles"].metadata["documents"].value == 3
+    assert observed["direct_documents"].metadata["documents"].value == 0
+
+
+def test_bad_document_fails_its_partition_and_nothing_else(place: Workplace) -> None:
+    """The run fails with one line, the others' tables are built, and the next night finishes it."""
+    place.stumble("fail:plumber")
+
+    result = place.run()
+
+    (ben,) = keys(place, BEN)
+    step, line = failure(result) or ("", "")
+    assert step == "verdict_op"
+    assert line.startswith("1 documents failed, everything else is done")
+    assert partitions(result, "extractions") == {f"{key}|email" for key in keys(place, ANA, CYD)}
+    assert partitions(result, "traits") == keys(place, ANA, BEN, CYD)
+    assert place.status("extractions")[f"{ben}|email"] == "FAILED"
+
+    place.stumble()
+    mended = place.run()
+
+    assert mended.success
+    assert partitions(mended, "extractions") == {f"{ben}|email"}
+    assert set(place.status("extractions").values()) == {"MATERIALIZED"}
+
+
+def test_checks_are_evaluated_in_the_run(place: Workplace) -> None:
+    """They show on the assets' Checks tab although an op job has no checks of its own."""
+    place.stumble("fail:plumber")
+    place.run()
+    place.stumble()
+    place.run()
+
+    history = {
+        name: [
+            record.status.value
+            for record in place.instance.event_log_storage.get_asset_check_execution_history(
+                dg.AssetCheckKey(dg.AssetKey(asset), name), limit=10
+            )
+        ]
+        for asset, name in (
+            ("extractions", "no_failed_documents"),
+            ("traits", "values_match_schema"),
+            ("lineage", "every_fact_has_evidence"),
+        )
+    }
+    assert history == {
+        "no_failed_documents": ["SUCCEEDED", "FAILED"],
+        "values_match_schema": ["SUCCEEDED", "SUCCEEDED"],
+        "every_fact_has_evidence": ["SUCCEEDED", "SUCCEEDED"],
+    }
+
+
+def test_extraction_stopped_half_way_keeps_what_is_done(place: Workplace) -> None:
+    """A spent budget fails the run, but the tables of what was extracted before are built."""
+    place.run()
+    for number, (name, person) in enumerate((("d", ANA), ("e", BEN), ("f", CYD)), start=10):
+        place.mail(name, person, f"My job title is engineer{number}. I live in Porto.", number)
+    place.stumble(*(f"stop:engineer{number}" for number in (10, 11, 12)))
+
+    result = place.run()
+
+    assert failure(result) == ("extract_op", "the budget of 1 USD is spent; raise INGEST_BUDGET_USD")
+    with place.engine.connect() as connection:
+        unfolded = "SELECT COUNT(*) FROM profiles WHERE changes <> folded"
+        assert connection.exec_driver_sql(unfolded).scalar() == 0
+
+
+def test_step_that_crashes_is_tried_again(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second try goes on where the first one stopped."""
+    monkeypatch.setattr(steps, "RETRY", dg.RetryPolicy(max_retries=1))
+    place.stumble("crash:plumber")
+
+    result = place.run()
+
+    assert result.success
+    assert [e.step_key for e in result.all_events if e.event_type_value == "STEP_UP_FOR_RETRY"] == ["extract_op"]
+    assert set(place.status("extractions").values()) == {"MATERIALIZED"}
+
+
+def nightly_with_stumbling() -> dg.JobDefinition:
+    """``nightly_sync`` as another process loads it."""
+    place = Workplace(load_settings().home, dg.DagsterInstance.ephemeral())
+    resources = {**(place.definitions.resources or {}), **place.resources}
+    whole = place.definitions
+    return dg.Definitions(
+        jobs=[job for job in whole.jobs or [] if job.name == "nightly_sync"], resources=resources
+    ).resolve_job_def("nightly_sync")
+
+
+def test_reexecution_from_failure_tries_the_failed_documents_only(place: Workplace, tmp_path: Path) -> None:
+    """From failure means verdict_op, the step that failed: it extracts again what failed in the run before."""
+    job = dg.reconstructable(nightly_with_stumbling)
+    quiet: dict[str, Any] = {
+        "execution": {"config": {"in_process": {}}},
+        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+    }
+    place.stumble("fail:plumber")
+    (tmp_path / "dagster").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
+        with dg.execute_job(job, instance, run_config=quiet) as first:
+            assert not first.success
+        options = dg.ReexecutionOptions.from_failure(first.run_id, instance)
+        with dg.execute_job(job, instance, run_config=quiet, reexecution_options=options) as still_bad:
+            assert not still_bad.success
+        place.stumble()
+        options = dg.ReexecutionOptions.from_failure(still_bad.run_id, instance)
+        with dg.execute_job(job, instance, run_config=quiet, reexecution_options=options) as mended:
+            assert mended.success
+            done = {
+                (e.asset_key.to_user_string(), e.partition)
+                for e in mended.all_events
+                if e.is_step_materialization and e.asset_key
+            }
+
+    (ben,) = keys(place, BEN)
+    assert done == {("extractions", f"{ben}|email"), *((table, ben) for table in TABLES)}
+
+
+def test_resync_touches_the_chosen_profiles(place: Workplace) -> None:
+    place.run()
+    profiles = place.profiles()
+
+    result = place.run(
+        "resync_profiles", {"extract_op": {"profiles": [profiles[ANA][0], profiles[CYD][0]], "reextract": "all"}}
+    )
+
+    assert result.success
+    assert partitions(result, "extractions") == {f"{key}|email" for key in keys(place, ANA, CYD)}
+
+
+def test_ingest_text_extracts_a_stored_document(place: Workplace) -> None:
+    """The run's config carries the document's id, not the text."""
+    place.run()
+    profile, key = place.profiles()[BEN]
+    document = save_text(place.engine, profile, "I live in Madrid.", "form", None, datetime(2024, 5, 1, tzinfo=UTC))
+
+    result = place.run("ingest_text", {"text_extract_op": {"document_id": document}})
+
+    assert result.success
+    assert partitions(result, "extractions") == {f"{key}|direct"}
+    assert partitions(result, "traits") == {key}
+
+
+def test_texts_stored_outside_are_recorded_by_the_next_sync(place: Workplace) -> None:
+    place.run()
+    profile, key = place.profiles()[BEN]
+    pipeline = open_pipeline(load_settings())
+    ingest_text(pipeline, profile, TextRequest("I live in Madrid."))
+    pipeline.close()
+
+    result = place.run()
+
+    assert partitions(result, "extractions") == {f"{key}|direct"}
+    assert partitions(result, "traits") == {key}
+    assert materialized(place.run()) == dict.fromkeys(SOURCES, 1)
+
+
+UNKNOWN = "3b9d8a56-3b0e-4b39-9d21-000000000001"
+
+
+@pytest.mark.parametrize(
+    ("job", "ops", "environment", "step", "line"),
+    [
+        (
+            "resync_profiles",
+            {"extract_op": {"profiles": [UNKNOWN]}},
+            {},
+            "extract_op",
+            "1 of 1 profile ids are unknown",
+        ),
+        ("resync_profiles", {"extract_op": {"profiles": [ANA]}}, {}, "extract_op", "profiles must be profile ids"),
+        (
+            "resync_profiles",
+            {"extract_op": {"sources": ["fax"]}},
+            {},
+            "extract_op",
+            "use one of crm, email, chat, direct",
+        ),
+        ("resync_profiles", {"extract_op": {"reextract": "most"}}, {}, "extract_op", "use one of missing, stale, all"),
+        ("nightly_sync", {"sync_op": {"sources": ["direct"]}}, {}, "sync_op", "use one of crm, email, chat"),
+        (
+            "ingest_text",
+            {"text_extract_op": {"document_id": UNKNOWN}},
+            {},
+            "text_extract_op",
+            "no document of a profile",
+        ),
+        ("nightly_sync", {}, {"INGEST_INBOX": "/nowhere/inbox"}, "sync_op", "the inbox /nowhere/inbox does not exist"),
+        ("nightly_sync", {}, {"INGEST_MODEL": "nobody/knows"}, "extract_op", "INGEST_MODEL"),
+        ("nightly_sync", {}, {"INGEST_TRAITS": "/nowhere/traits.json"}, "extract_op", "/nowhere/traits.json"),
+        (
+            "nightly_sync",
+            {},
+            {"INGEST_DATABASE_URL": "postgresql://127.0.0.1:1/none"},
+            "sync_op",
+            "cannot open the database at 127.0.0.1:1",
+        ),
+    ],
+)
+def test_wrong_setting_or_config_fails_with_one_line(
+    place: Workplace,
+    monkeypatch: pytest.MonkeyPatch,
+    job: str,
+    ops: dict[str, Any],
+    environment: dict[str, str],
+    step: str,
+    line: str,
+) -> None:
+    """It names what to change, and is not tried a second time."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    result = place.run(job, ops)
+
+    failed, told = failure(result) or ("", "")
+    assert failed == step
+    assert line in told
+    assert "\n" not in told
+    assert not [e for e in result.all_events if e.event_type_value == "STEP_UP_FOR_RETRY"]
+
+
+def test_buckets_are_the_partitions_when_asked_for(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same code: a key names a set of profiles, no dynamic partitions are made."""
+    monkeypatch.setenv("INGEST_PARTITION_BY", "bucket")
+    place.stumble("fail:plumber")
+
+    result = place.run()
+
+    assert (failure(result) or ("",))[0] == "verdict_op"
+    assert len(partitions(result, "profiles")) in (2, 3)
+    assert all(re.fullmatch(r"bucket-\d{4}", key) for key in partitions(result, "profiles"))
+    assert list(place.status("extractions").values()).count("FAILED") == 1
+    place.stumble()
+    assert place.run().success
+    assert materialized(place.run()) == dict.fromkeys(SOURCES, 1)
+    assert not place.instance.get_dynamic_partitions("profile")
+
+
+def test_nothing_personal_is_left_in_dagsters_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No name, no identifier and no sentence of the sample inbox in event log, run config, tags, compute logs."""
+    monkeypatch.setenv("INGEST_HOME", str(tmp_path))
+    monkeypatch.setenv("INGEST_INTERNAL_DOMAINS", "northwind.example")
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    generate(tmp_path / "inbox", people=20)
+    monkeypatch.setenv("DAGSTER_HOME", str(prepare_dagster_home(load_settings())))
+    with dg.DagsterInstance.get() as instance:
+        place = Workplace(tmp_path, instance)
+        assert place.run().success
+        profile = place.profiles()[min(place.profiles())][0]
+        assert place.run("resync_profiles", {"extract_op": {"profiles": [profile], "reextract": "all"}}).success
+    database = sqlite3.connect(tmp_path / "profiles.db")
+    private = {row[0] for row in database.execute("SELECT display_name FROM profiles WHERE display_name LIKE '% %'")}
+    # Shorter ones are bare numbers, which stand anywhere.
+    private |= {row[0] for row in database.execute("SELECT value FROM identifiers WHERE length(value) > 6")}
+    sentences = {row[0] for row in database.execute("SELECT quote FROM evidence WHERE length(quote) > 24")}
+    database.close()
+    assert len(private) > 60
+    assert len(sentences) > 80
+
+    files = [path for path in (tmp_path / "dagster").rglob("*") if path.is_file()]
+    kept = b"\n".join(path.read_bytes() for path in files).decode("utf-8", "replace").casefold()
+    assert len([path for path in files if path.suffix in (".out", ".err", ".db")]) > 4
+    assert "nightly_sync" in kept
+    found = {word for word in private | sentences if word.casefold() in kept}
+    found |= {word for word in private | sentences if word.encode("unicode_escape").decode().casefold() in kept}
+    assert not found
