@@ -12,6 +12,7 @@ import dagster as dg
 from pydantic import Field
 
 from assets import steps
+from assets.batches import build_batch_jobs
 from assets.checks import EXTRACTION_CHECKS, TABLE_CHECKS, log_checks
 from assets.config import parsed
 from assets.events import log_planned
@@ -75,7 +76,8 @@ def build_jobs(partitioning: Partitioning) -> list[dg.JobDefinition]:
     def ingest_text() -> None:
         verdict_op(tables_op(text_extract_op()))
 
-    return [nightly_sync, resync_profiles, ingest_text]
+    batch_jobs = build_batch_jobs(partitioning, sync_op, tables_op, verdict_op)
+    return [nightly_sync, resync_profiles, ingest_text, *batch_jobs]
 
 
 def build_schedule(jobs: list[dg.JobDefinition], timezone: str) -> dg.ScheduleDefinition:

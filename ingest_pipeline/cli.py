@@ -33,6 +33,8 @@ app = typer.Typer(
 )
 db = typer.Typer(no_args_is_help=True, help="The database.")
 app.add_typer(db, name="db")
+batches = typer.Typer(no_args_is_help=True, help="What `ingest sync --batch` handed in at the provider.")
+app.add_typer(batches, name="batch")
 
 console = OutputConsole()
 errors = Console(stderr=True)
@@ -136,22 +138,56 @@ def sync(
     reextract: Annotated[
         Reextract, typer.Option(help="missing: never done or failed; stale: also another model, prompt or schema; all.")
     ] = Reextract.MISSING,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Hand in at the provider's batch API: half the price, within a day.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read and call nothing; estimate what the pending work takes.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Read what is new in the inbox, extract what is pending, rebuild the profiles that changed."""
     from ingest_pipeline.sources.inbox import FOLDERS, open_inbox
 
     settings = load_settings()
-    open_inbox(settings.inbox)
     sources = source or []
+    if dry_run:
+        _estimate(settings, as_json, sources, profile or [], reextract)
+        return
+    if batch and settings.model == "offline":
+        from ingest_pipeline.errors import ConfigurationError
+
+        raise ConfigurationError("INGEST_MODEL=offline has no batch API; set INGEST_MODEL, or leave out --batch")
+    open_inbox(settings.inbox)
     targets: dict[str, Json] = {"reextract": reextract.value, "sources": [s.value for s in sources]}
     if profile:
         targets["profiles"] = _resolve(profile)
     ops = {
         "sync_op": {"config": {"sources": [s.value for s in FOLDERS if not sources or s in sources]}},
-        "extract_op": {"config": targets},
+        "submit_op" if batch else "extract_op": {"config": targets},
     }
-    raise typer.Exit(_sync(settings, {"ops": ops}, as_json))
+    raise typer.Exit(_sync(settings, {"ops": ops}, as_json, "batch_submit" if batch else "nightly_sync"))
+
+
+def _estimate(
+    settings: Settings, as_json: bool, sources: list[Source], profiles: list[str], reextract: Reextract
+) -> None:
+    from ingest_pipeline.estimating import estimate_pending
+    from ingest_pipeline.extraction.traits import load_traits
+    from ingest_pipeline.pipeline import open_extractor
+    from ingest_pipeline.store.extractions import Selection
+    from ingest_pipeline.terminal import show_estimate
+
+    ids = _resolve(profiles) if profiles else []
+    with _store() as engine:
+        extractor = open_extractor(settings, load_traits(settings.traits), engine)
+        selection = Selection(extractor.fingerprint, reextract, frozenset(sources), frozenset(ids))
+        extractor.close()
+        estimate = estimate_pending(engine, settings, selection)
+    if as_json:
+        _print_json(asdict(estimate))
+    else:
+        show_estimate(console, estimate)
 
 
 def _resolve(profiles: list[str]) -> list[str]:
@@ -162,8 +198,8 @@ def _resolve(profiles: list[str]) -> list[str]:
         return [find_profile(engine, reference) for reference in profiles]
 
 
-def _sync(settings: Settings, run_config: dict[str, Json], as_json: bool) -> int:
-    """Run the nightly job in this process; the exit code."""
+def _sync(settings: Settings, run_config: dict[str, Json], as_json: bool, job: str = "nightly_sync") -> int:
+    """Run the nightly job, or another one, in this process; the exit code."""
     from ingest_pipeline.launch import prepare_dagster_home
     from ingest_pipeline.store.overview import load_overview
     from ingest_pipeline.terminal import BarProgress, sync_table
@@ -174,7 +210,7 @@ def _sync(settings: Settings, run_config: dict[str, Json], as_json: bool) -> int
         from ingest_pipeline.definitions import run_job
 
         with BarProgress(errors) as progress:
-            outcome = run_job("nightly_sync", run_config, progress)
+            outcome = run_job(job, run_config, progress)
         overview = load_overview(pipeline.engine)
     if as_json:
         _print_json({"run": asdict(outcome), "status": asdict(overview)})
@@ -186,6 +222,29 @@ def _sync(settings: Settings, run_config: dict[str, Json], as_json: bool) -> int
         return 0
     _complain(f"{outcome.failed_step or 'the run'}: {outcome.failure or 'failed'}")
     return FAILED if outcome.crashed or outcome.failed_step == "verdict_op" else USAGE
+
+
+@batches.command()
+def poll(as_json: AsJson = False) -> None:
+    """Ask the provider how far the batches are, and collect those that ended."""
+    from ingest_pipeline.batching import is_due, refresh
+    from ingest_pipeline.extraction.batch import open_batch_extractor
+    from ingest_pipeline.extraction.traits import load_traits
+    from ingest_pipeline.terminal import batches_table
+
+    settings = load_settings()
+    with _store() as engine:
+        extractor = open_batch_extractor(settings, load_traits(settings.traits), engine)
+        try:
+            polled = refresh(extractor)
+        finally:
+            extractor.close()
+    if any(is_due(one) for one in polled):
+        raise typer.Exit(_sync(settings, {}, as_json, "batch_collect"))
+    if as_json:
+        _print_json([asdict(one.batch) | {"note": one.note} for one in polled])
+    else:
+        console.print(batches_table(polled) if polled else "no batch is under way")
 
 
 @app.command()
@@ -324,16 +383,24 @@ def why(
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
-    """Show what is in the store, what is pending, what failed and was rejected, and what was spent."""
+    """Show what is in the store, what is pending and will cost, what failed and was rejected, and what was spent."""
+    from ingest_pipeline.batching import open_batches
+    from ingest_pipeline.estimating import estimate_pending, load_last_minute
     from ingest_pipeline.store.overview import load_overview
-    from ingest_pipeline.terminal import show_overview
+    from ingest_pipeline.terminal import show_estimate, show_last_minute, show_overview
 
+    settings = load_settings()
     with _store() as engine:
-        overview = load_overview(engine)
+        overview, last_minute, under_way = load_overview(engine), load_last_minute(engine), open_batches(engine)
+        estimate = estimate_pending(engine, settings)
     if as_json:
-        _print_json(asdict(overview))
-    else:
-        show_overview(console, overview)
+        more = {"last_minute": asdict(last_minute), "estimate": asdict(estimate)}
+        _print_json(asdict(overview) | more | {"batches": [asdict(batch) for batch in under_way]})
+        return
+    show_overview(console, overview)
+    show_last_minute(console, last_minute, under_way)
+    if estimate.documents:
+        show_estimate(console, estimate)
 
 
 @db.command()

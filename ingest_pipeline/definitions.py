@@ -1,10 +1,12 @@
 """The composition root for Dagster: assets, jobs, schedule, checks and their resources."""
 
 import logging
+import warnings
 from typing import Any
 
 import dagster as dg
 
+from assets.batches import build_batch_sensor
 from assets.checks import build_checks
 from assets.extractions import build_extractions
 from assets.jobs import build_jobs, build_schedule
@@ -38,6 +40,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         ],
         asset_checks=build_checks(),
         jobs=jobs,
+        sensors=[build_batch_sensor(jobs)],
         schedules=[build_schedule(jobs, settings.timezone)],
         resources={
             "store": store,
@@ -49,6 +52,9 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         executor=dg.in_process_executor,
     )
 
+
+# Dagster warns of a parameter that it gives to every sensor itself.
+warnings.filterwarnings("ignore", "Parameter `owners` of initializer `SensorDefinition", dg.BetaWarning)
 
 defs = build_definitions(load_settings())
 

@@ -4,10 +4,10 @@ Text of documents is shown as text: markup is not interpreted and control charac
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich import box
 from rich.console import Console
@@ -21,6 +21,11 @@ from ingest_pipeline.documents import Json
 from ingest_pipeline.store.facts import Fact, Past, ProfileFacts, Proof
 from ingest_pipeline.store.lookup import Ambiguous, ProfileSummary
 from ingest_pipeline.store.overview import Overview
+
+if TYPE_CHECKING:
+    from ingest_pipeline.batching import Polled
+    from ingest_pipeline.estimating import LastMinute, PendingEstimate
+    from ingest_pipeline.llm.batch import Batch
 
 SHORT_ID = 8
 """Characters of an id that are shown in tables; `ingest why` takes them when they are unique in the profile."""
@@ -260,3 +265,41 @@ def _proved(value: str, fact: Fact) -> Text:
     short = quote if len(quote) <= _QUOTE_CHARS else quote[: _QUOTE_CHARS - 1].rstrip() + "…"
     more = f" +{len(fact.proofs) - 1}" if len(fact.proofs) > 1 else ""
     return _plain(f"{value}\n").append_text(_plain(f"“{short}”{more}", "dim"))
+
+
+def show_estimate(console: Console, estimate: "PendingEstimate") -> None:
+    """What the pending work takes."""
+    if estimate.model == "offline":
+        console.print(f"Pending: {estimate.documents:,} documents, extracted offline at no cost")
+        return
+    price = "price unknown" if estimate.cost_usd is None else f"${estimate.cost_usd:,.4f}"
+    minutes = (estimate.seconds or 0.0) / 60
+    console.print(
+        f"Pending: {estimate.documents:,} documents; about {estimate.calls:,} calls to {estimate.model}, "
+        f"{estimate.input_tokens:,} input and {estimate.output_tokens:,} output tokens, {price} "
+        f"(half by --batch), {minutes:,.1f} minutes at the configured limits",
+        markup=False,
+    )
+    if estimate.sampled < estimate.documents:
+        console.print(f"estimated from a sample of {estimate.sampled:,} documents", style="dim")
+
+
+def show_last_minute(console: Console, rate: "LastMinute", under_way: "Sequence[Batch]") -> None:
+    """How fast it goes, and what the provider has in hand."""
+    if rate.calls or rate.documents:
+        console.print(f"In the last minute: {rate.calls:,} calls, {rate.documents:,} documents")
+    if under_way:
+        documents = sum(batch.documents for batch in under_way)
+        console.print(f"{len(under_way):,} batches with {documents:,} documents are under way; `ingest batch poll`")
+
+
+def batches_table(polled: "Iterable[Polled]") -> Table:
+    table = _table("Batch", "Model", "State", "Documents", "Handed in", "Note")
+    for one in polled:
+        batch = one.batch
+        state = one.status.state if one.status else batch.state
+        table.add_row(
+            batch.id[:SHORT_ID], _plain(batch.model), state, f"{batch.documents:,}", _time(batch.created_at),
+            _plain(one.note or ""),
+        )  # fmt: skip
+    return table

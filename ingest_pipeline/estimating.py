@@ -1,0 +1,104 @@
+"""What the pending work will take, before anything is spent on it; and how fast it goes just now."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Engine, func, select
+
+from ingest_pipeline.extraction.traits import TraitSchema, load_traits
+from ingest_pipeline.llm.tables import LlmCallRow
+from ingest_pipeline.settings import Settings
+from ingest_pipeline.store.documents import load_documents
+from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.extractions import Selection, count_pending, load_pending
+from ingest_pipeline.store.tables import ExtractionRow
+
+SAMPLE = 5_000
+"""Documents that are looked at; with more pending ones the rest is taken to be like them."""
+_PAGE = 50
+_MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingEstimate:
+    """``cost_usd`` None: the price is unknown. ``seconds`` None: no provider's limits apply.
+
+    ``sampled``: how many of the documents were looked at; fewer than ``documents``: the figures are scaled up.
+    """
+
+    model: str
+    documents: int
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = 0.0
+    seconds: float | None = None
+    sampled: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LastMinute:
+    """``calls`` sent and ``documents`` whose extraction was stored in the last 60 seconds."""
+
+    calls: int
+    documents: int
+
+
+def estimate_pending(
+    engine: Engine, settings: Settings, selection: Selection | None = None, sample: int = SAMPLE
+) -> PendingEstimate:
+    """Reads documents, calls nothing. Profiles come in the order of their ids, which are random: a fair sample.
+
+    ``selection`` None: all that the next run would extract. Raises TraitSchemaError.
+    """
+    if settings.model == "offline":
+        documents, _ = count_pending(engine, selection or Selection(""))
+        return PendingEstimate("offline", documents, sampled=documents)
+    return _estimate_llm(engine, settings, load_traits(settings.traits), selection, sample)
+
+
+def _estimate_llm(
+    engine: Engine, settings: Settings, schema: TraitSchema, selection: Selection | None, sample: int
+) -> PendingEstimate:
+    from ingest_pipeline.extraction.llm import open_llm_extractor
+
+    extractor = open_llm_extractor(settings, schema, engine)
+    try:
+        chosen = selection or Selection(extractor.fingerprint)
+        documents, _ = count_pending(engine, chosen)
+        sampled = calls = asked = answered = 0
+        cost, seconds = 0.0, 0.0
+        priced = True
+        for page in load_pending(engine, chosen, _PAGE):
+            for _, ids in page:
+                with reading(engine) as connection:
+                    one = extractor.estimate(load_documents(connection, ids[: sample - sampled]))
+                sampled += min(len(ids), sample - sampled)
+                calls, asked, answered = calls + one.calls, asked + one.input_tokens, answered + one.output_tokens
+                priced = priced and one.cost_usd is not None
+                cost, seconds = cost + (one.cost_usd or 0.0), seconds + one.seconds
+                if sampled >= sample:
+                    break
+            if sampled >= sample:
+                break
+    finally:
+        extractor.close()
+    scale = documents / sampled if sampled else 0.0
+    return PendingEstimate(
+        settings.model,
+        documents,
+        round(calls * scale),
+        round(asked * scale),
+        round(answered * scale),
+        cost * scale if priced else None,
+        seconds * scale,
+        sampled,
+    )
+
+
+def load_last_minute(engine: Engine) -> LastMinute:
+    since = datetime.now(UTC) - _MINUTE
+    calls = select(func.count()).select_from(LlmCallRow).where(LlmCallRow.created_at > since)
+    documents = select(func.count()).select_from(ExtractionRow).where(ExtractionRow.extracted_at > since)
+    with reading(engine) as connection:
+        return LastMinute(connection.execute(calls).scalar_one(), connection.execute(documents).scalar_one())
