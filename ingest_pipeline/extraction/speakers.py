@@ -7,7 +7,7 @@ one else, or nobody named ("Prefers e-mail"), as notes are written.
 import re
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 
 from ingest_pipeline.documents import Role
 from ingest_pipeline.extraction import dates
@@ -65,6 +65,7 @@ _NOTE_NOUN = re.compile(
     rf"(?:the |this |our )?(?:{_NOUNS})(?=[ '])(?:{_REPORTING}(?:(?:he|she|they)(?=[ ']))?)? *",
     re.IGNORECASE,
 )
+_AFTER_NAME = re.compile(rf"(?:{_REPORTING}(?:(?:he|she|they)(?=[ ']))?)? *", re.IGNORECASE)
 _NOTE_REPORT = re.compile(rf"{_REPORTING[3:-1]}(?:he|she|they)(?=[ ']) *".replace(r"(?:\s+", "(?:", 1), re.IGNORECASE)
 _LEADING_WORDS = re.compile(
     r"(?:(?:on|at) weekends|in my (?:free|spare) time|at the moment|these days|nowadays|personally|in general"
@@ -161,7 +162,7 @@ class Speaker:
             self._last = Subject.OTHER
             return ClauseStart(Subject.OTHER, start)
         named = self._name and self._name.match(text, start, end)
-        noun = named or _NOTE_NOUN.match(text, start, end)
+        noun = _AFTER_NAME.match(text, named.end(), end) if named else _NOTE_NOUN.match(text, start, end)
         if noun:
             return self._about(Subject.PERSON, noun.end())
         pronoun = _NOTE_PRONOUN.match(text, start, end) or _NOTE_REPORT.match(text, start, end)
@@ -205,11 +206,12 @@ class Speaker:
 def speaker_for(role: Role, subject_name: str | None) -> Speaker:
     """A fresh ``Speaker`` for a segment of this role about this person."""
     names = frozenset(w.casefold() for w in _WORD.findall(subject_name or "") if len(w) > 1)
-    pattern = None
-    if names:
-        joined = any_of(names)
-        pattern = re.compile(
-            rf"{_TITLED}(?:{joined})(?: (?:{joined}))*(?=[ '])(?:{_REPORTING}(?:(?:he|she|they)(?=[ ']))?)? *",
-            re.IGNORECASE,
-        )
-    return Speaker(role, names, pattern)
+    # In own words nobody speaks of themselves by name.
+    return Speaker(role, names, _name_pattern(names) if names and role is not Role.SUBJECT else None)
+
+
+@lru_cache(maxsize=1_000)
+def _name_pattern(names: frozenset[str]) -> re.Pattern[str]:
+    # Short, since there is one for each person: what may follow is a pattern of its own.
+    joined = any_of(names)
+    return re.compile(rf"{_TITLED}(?:{joined})(?: (?:{joined}))*(?=[ '])", re.IGNORECASE)
