@@ -20,10 +20,10 @@ from ingest_pipeline.sources.base import HEAD_BYTES, Export, Reader, ReadOptions
 from ingest_pipeline.sources.inbox import Inbox, sha256
 from ingest_pipeline.store.documents import (
     Saved,
-    begin_file,
+    begin_files,
     file_id,
     load_files,
-    save_file,
+    save_files,
     save_records,
     save_rejections,
 )
@@ -32,7 +32,9 @@ BATCH_RECORDS = 2_000
 BATCH_CHARS = 8_000_000
 """A batch, which is one transaction, ends at whichever comes first."""
 
-UNRECOGNISED = "unrecognised"
+SMALL_BYTES = 1_000_000
+GROUP_EXPORTS = 500
+"""Exports up to this size are read in groups of so many."""
 
 
 @dataclass(slots=True)
@@ -80,8 +82,8 @@ def read_source(
     """Read what is new in one source's folder. Reading again what was read before changes nothing."""
     report = ReadReport(source)
     options = inbox.options(source, options)
-    for export, files in _changed_exports(engine, inbox, source, options, report, run_id):
-        _read_export(engine, export, files, options, run_id, report, progress)
+    for group in _groups(_changed_exports(engine, inbox, source, options, report, run_id)):
+        _read_group(engine, source, group, options, run_id, report, progress)
     return report
 
 
@@ -118,7 +120,7 @@ def _changed_exports(
         try:
             seen = _look_at(engine, source, file, known.get(file.name), options, report, run_id)
         except OSError as error:
-            begin_file(engine, _file_row(_Seen(file, None, None, "", changed=True), source, FileCounts(), run_id))
+            begin_files(engine, [_file_row(_Seen(file, None, None, "", changed=True), source, FileCounts(), run_id)])
             _save_trouble(engine, file, error, report, run_id)
             continue
         if seen.reader:
@@ -150,7 +152,7 @@ def _look_at(
         digest = known.sha256 if same_stamp else sha256(file)
         if current and digest == known.sha256:
             if not same_stamp:
-                save_file(engine, {**known._mapping, "size": file.size, "mtime": file.mtime})
+                save_files(engine, [{**known._mapping, "size": file.size, "mtime": file.mtime}])
             report.unrecognised += reader is None
             return _Seen(file, reader, digest, known.read_with, changed=False)
     else:
@@ -160,10 +162,12 @@ def _look_at(
     seen = _Seen(file, reader, digest, _read_with(reader, options), changed=True)
     if reader is None:
         report.unrecognised += 1
-        begin_file(engine, _file_row(seen, source, FileCounts(), run_id))
-        reason = "not a format that is read here; `ingest status` lists the formats"
+        report.counts.rejected += 1
+        begin_files(engine, [_file_row(seen, source, FileCounts(), run_id)])
+        formats = ", ".join(reader.format for reader in registry.READERS if reader.source is source)
+        reason = f"not a format that is read from {source.value}/; known there: {formats}"
         save_rejections(engine, [Rejected(file.name, "file", reason)], run_id)
-        save_file(engine, _file_row(seen, source, FileCounts(rejected=1), run_id))
+        save_files(engine, [_file_row(seen, source, FileCounts(rejected=1), run_id)])
     return seen
 
 
@@ -183,33 +187,49 @@ def _file_row(seen: _Seen, source: Source, counts: FileCounts, run_id: str | Non
     }
 
 
-def _read_export(
+def _groups(exports: Iterable[tuple[Export, list[_Seen]]]) -> Iterator[list[tuple[Export, list[_Seen]]]]:
+    """Exports that share batches: many small files, such as a Maildir's, would cost a few transactions each."""
+    group: list[tuple[Export, list[_Seen]]] = []
+    for export, files in exports:
+        if sum(file.size for file in export.files) > SMALL_BYTES:
+            yield [(export, files)]
+            continue
+        group.append((export, files))
+        if len(group) == GROUP_EXPORTS:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _read_group(
     engine: Engine,
-    export: Export,
-    files: list[_Seen],
+    source: Source,
+    group: list[tuple[Export, list[_Seen]]],
     options: ReadOptions,
     run_id: str | None,
     report: ReadReport,
     progress: Progress,
 ) -> None:
-    """Read one export in batches. Its files count as read only when all of it was stored."""
-    counts = {seen.file.name: FileCounts() for seen in files}
-    for seen in files:
-        begin_file(engine, _file_row(seen, export.source, counts[seen.file.name], run_id))
-    reader = registry.BY_FORMAT[export.format]
-    batches = _batches(_guarded(reader, export, options))
-    while True:
-        try:
-            batch = next(batches, None)
-        except OSError as error:
-            _save_trouble(engine, export.files[0], error, report, run_id)
-            return
-        if batch is None:
-            break
-        _save_batch(engine, export.source, batch, counts, report, run_id)
+    """Read exports in batches. Their files count as read only when all of it was stored."""
+    counts = {seen.file.name: FileCounts() for _, files in group for seen in files}
+    rows = [_file_row(seen, source, counts[seen.file.name], run_id) for _, files in group for seen in files]
+    begin_files(engine, rows)
+    unread: set[str] = set()
+
+    def items() -> Iterator[Item]:
+        for export, _ in group:
+            try:
+                yield from _guarded(export, options)
+            except OSError as error:
+                unread.update(file.name for file in export.files)
+                _save_trouble(engine, export.files[0], error, report, run_id)
+
+    for batch in _batches(items()):
+        _save_batch(engine, source, batch, counts, report, run_id)
         progress(batch[-1].file, len(batch))
-    for seen in files:
-        save_file(engine, _file_row(seen, export.source, counts[seen.file.name], run_id))
+    done = [seen for _, files in group for seen in files if seen.file.name not in unread]
+    save_files(engine, [_file_row(seen, source, counts[seen.file.name], run_id) for seen in done])
 
 
 def _save_batch(
@@ -237,10 +257,10 @@ def _save_trouble(engine: Engine, file: SourceFile, error: OSError, report: Read
     report.counts.rejected += 1
 
 
-def _guarded(reader: Reader, export: Export, options: ReadOptions) -> Iterator[Item]:
+def _guarded(export: Export, options: ReadOptions) -> Iterator[Item]:
     """The reader's items; an export of which nothing can be used is one rejection."""
     try:
-        yield from reader.read(export, options)
+        yield from registry.BY_FORMAT[export.format].read(export, options)
     except UnreadableFile as error:
         yield Rejected(export.files[0].name, "file", str(error))
 

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, delete, select
 
 from ingest_pipeline.documents import Identifier, Person, Record, Role, Segment, Source
 from ingest_pipeline.store.base import Base
-from ingest_pipeline.store.documents import Saved, begin_file, file_id, save_records
+from ingest_pipeline.store.documents import Saved, begin_files, file_id, save_records
 from ingest_pipeline.store.engine import reading
 from ingest_pipeline.store.tables import (
     DocumentRow,
@@ -60,12 +60,12 @@ def record(
 
 
 def add_file(engine: Engine, name: str = FILE) -> None:
-    begin_file(
+    begin_files(
         engine,
-        {
+        [{
             "id": file_id(name), "name": name, "source": "crm", "format": "test", "size": 1, "mtime": 1.0,
             "sha256": None, "read_with": "x", "counts": {}, "read_at": day(1), "run_id": None,
-        },
+        }],
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from ingest_pipeline.reading import BATCH_CHARS, BATCH_RECORDS, ReadReport, read
 from ingest_pipeline.sources import registry
 from ingest_pipeline.sources.base import ReadOptions, SourceFile
 from ingest_pipeline.sources.inbox import Inbox
-from ingest_pipeline.store.documents import Saved, begin_file
+from ingest_pipeline.store.documents import Saved, begin_files
 from ingest_pipeline.store.tables import DocumentRow, FileRow, Rejection
 from tests.builders import record, rows
 
@@ -320,7 +320,7 @@ def test_a_read_that_was_killed_starts_again(box: Box) -> None:
     box.put("email/a.mbox", mbox("I live in Lisbon."))
     box.read()
     (row,) = rows(box.engine, FileRow)
-    begin_file(box.engine, row._asdict())
+    begin_files(box.engine, [row._asdict()])
     assert box.read()[0].files == 1
     assert box.read()[0].files == 0
 

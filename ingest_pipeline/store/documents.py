@@ -21,7 +21,7 @@ from ingest_pipeline.documents import (
 from ingest_pipeline.store.engine import reading, write
 from ingest_pipeline.store.people import Described, identifier_id, mark_changed, save_persons
 from ingest_pipeline.store.tables import DocumentRow, FileRow, IdentifierRow, Profile, Rejection
-from ingest_pipeline.store.upsert import select_in, upsert
+from ingest_pipeline.store.upsert import IN_LIST, batches, select_in, upsert
 
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 
@@ -132,7 +132,9 @@ def _age(row: Mapping[str, Any]) -> tuple[datetime, str]:
 def _save_rows(connection: Connection, rows: Iterable[dict[str, Any]], now: datetime) -> Saved:
     """Insert what is new and let the latest version of each record be the current one."""
     by_id: dict[str, dict[str, Any]] = {}
+    texts = 0
     for row in rows:
+        texts += bool(row["text"])
         by_id[row["id"]] = max(row, by_id.get(row["id"], row), key=_age)
     by_record: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in by_id.values():
@@ -148,7 +150,6 @@ def _save_rows(connection: Connection, rows: Iterable[dict[str, Any]], now: date
     _set_superseded(connection, changes.superseded, now)
     _set_superseded(connection, changes.revived, None)
     _set_modified(connection, changes.stamps)
-    texts = sum(bool(row["text"]) for row in by_id.values())
     return Saved(changes.added, changes.replaced, texts - changes.added - changes.replaced)
 
 
@@ -195,21 +196,22 @@ def load_files(engine: Engine, source: Source) -> dict[str, Row[Any]]:
         return {row.name: row for row in rows}
 
 
-def save_file(engine: Engine, row: dict[str, Any]) -> None:
-    """Store a file's state after reading it."""
-    columns = [name for name in row if name != "id"]
-    write(engine, lambda connection: upsert(connection, FileRow, [row], update=columns))
+def save_files(engine: Engine, rows: Sequence[dict[str, Any]]) -> None:
+    """Store the state of files after reading them."""
+    columns = [column.name for column in FileRow.__table__.columns if column.name != "id"]
+    write(engine, lambda connection: upsert(connection, FileRow, rows, update=columns))
 
 
-def begin_file(engine: Engine, row: dict[str, Any]) -> None:
-    """Make the file known, so that its documents can refer to it, and drop what was rejected in it before.
+def begin_files(engine: Engine, rows: Sequence[dict[str, Any]]) -> None:
+    """Make files known, so that their documents can refer to them, and drop what was rejected in them before.
 
-    ``read_with`` is stored empty until ``save_file``, so that an interrupted read starts again.
+    ``read_with`` is stored empty until ``save_files``, so that an interrupted read starts again.
     """
 
     def begin(connection: Connection) -> None:
-        upsert(connection, FileRow, [{**row, "read_with": ""}], update=["read_with"])
-        connection.execute(delete(Rejection).where(Rejection.file_id == row["id"]))
+        upsert(connection, FileRow, [{**row, "read_with": ""} for row in rows], update=["read_with"])
+        for batch in batches((row["id"] for row in rows), IN_LIST):
+            connection.execute(delete(Rejection).where(Rejection.file_id.in_(batch)))
 
     write(engine, begin)
 
