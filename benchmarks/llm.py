@@ -32,7 +32,7 @@ from sqlalchemy import text
 
 from ingest_pipeline.chunking import Span
 from ingest_pipeline.documents import Document, Role, Segment, Source, stable_id
-from ingest_pipeline.extraction.base import Extraction, Usage
+from ingest_pipeline.extraction.base import Extraction, Status, Usage
 from ingest_pipeline.extraction.llm import LlmExtractor
 from ingest_pipeline.extraction.prompt import Passage, system_message, user_message
 from ingest_pipeline.extraction.traits import load_traits
@@ -86,7 +86,7 @@ class Report:
         self.usage += other.usage
 
     def note(self, extraction: Extraction) -> None:
-        self.statuses[extraction.status.value] += 1
+        self.statuses[extraction.reason or extraction.status.value] += 1
         self.observations += len(extraction.observations)
         self.usage += extraction.usage
 
@@ -123,23 +123,31 @@ def open_extractor(plan: Plan) -> LlmExtractor:
 
 
 def work(plan: Plan, ready: Callable[[], None] = lambda: None) -> Report:
-    """Extract this worker's documents, each on its own, in threads."""
+    """Extract this worker's documents, each on its own, in threads; then those that failed once more, as a run does."""
     extractor = open_extractor(plan)
     extractor.check()
     ready()
     report, lock = Report(), threading.Lock()
 
+    failed: list[int] = []
+
     def extract(number: int) -> None:
         try:
             for extraction in extractor.extract([make_document(number)]):
                 with lock:
-                    report.note(extraction)
+                    if extraction.status is Status.FAILED and number not in failed:
+                        failed.append(number)
+                        report.statuses["retried at the end"] += 1
+                        report.usage += extraction.usage
+                    else:
+                        report.note(extraction)
         except LlmStopped as stop:
             with lock:
                 report.stops[str(stop).split(";")[0][:120] if plan.budget_usd is None else stop.code] += 1
 
     with ThreadPoolExecutor(plan.threads) as pool:
         list(pool.map(extract, range(plan.share, plan.documents, plan.shares)))
+        list(pool.map(extract, tuple(failed)))
     extractor.close()
     return report
 
@@ -237,6 +245,7 @@ def show_limited(title: str, report: Report, took: float, seen: list[dict[str, A
         title,
         [
             ("documents extracted", f"{report.statuses['ok']} of {documents}", "all"),
+            ("others", json.dumps({name: n for name, n in report.statuses.items() if name != "ok"}), "none"),
             ("requests seen by the server", len(seen), ""),
             ("of these faulty", json.dumps({name: faults[name] for name in sorted(faults) if name != "none"}), ""),
             ("refused (429), share", refused / len(seen), "<= 0.02 when the limit is known"),
