@@ -340,6 +340,25 @@ def test_buckets_are_the_partitions_when_asked_for(place: Workplace, monkeypatch
     assert not place.instance.get_dynamic_partitions("profile")
 
 
+def test_crash_leaves_no_text_in_the_log(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database error tells the statement, not the row that it was about."""
+    monkeypatch.setattr(steps, "RETRY", dg.RetryPolicy(max_retries=0))
+    place.run()
+    place.mail("d", BEN, "I live in Porto now.", 15)
+    with place.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER full BEFORE INSERT ON documents BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+        )
+
+    result = place.run()
+
+    log = "".join(repr(entry) for entry in place.instance.all_logs(result.run_id))
+    assert not result.success
+    assert "disk full" in log
+    assert "Porto" not in log
+    assert BEN not in log
+
+
 def test_nothing_personal_is_left_in_dagsters_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No name, no identifier and no sentence of the sample inbox in event log, run config, tags, compute logs."""
     monkeypatch.setenv("INGEST_HOME", str(tmp_path))

@@ -61,7 +61,8 @@ def create_store_engine(url: str) -> Engine:
         raise StoreUnavailable(
             f"cannot create the folder of the database: {error.strerror}; check INGEST_HOME"
         ) from None
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+    # Errors end up in run logs: they must not carry the rows that were being written.
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin)
     return engine
