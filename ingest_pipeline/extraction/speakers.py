@@ -81,6 +81,7 @@ _LEADING_DATE = re.compile(
     re.IGNORECASE,
 )
 _TITLED = r"(?:(?:mr|mrs|ms|dr|prof)\.? )?"
+_TITLE = re.compile(_TITLED, re.IGNORECASE)
 _WORD = re.compile(r"['’]?[^\W\d_][\w-]*(?:['’]\w+)?")
 
 
@@ -119,7 +120,6 @@ class Speaker:
 
     role: Role
     names: frozenset[str]
-    _name: re.Pattern[str] | None
     _pronoun_is_person: bool = True
     _last: Subject = Subject.NONE
     _first_clause: bool = field(default=True)
@@ -161,7 +161,7 @@ class Speaker:
         if _FIRST_PERSON.match(text, start, end):
             self._last = Subject.OTHER
             return ClauseStart(Subject.OTHER, start)
-        named = self._name and self._name.match(text, start, end)
+        named = self._named(text, start, end)
         noun = _AFTER_NAME.match(text, named.end(), end) if named else _NOTE_NOUN.match(text, start, end)
         if noun:
             return self._about(Subject.PERSON, noun.end())
@@ -173,6 +173,16 @@ class Speaker:
         if self._is_someone_else(text, start, end):
             return self._about(Subject.OTHER, start)
         return ClauseStart(self._last, start, elided=True)
+
+    def _named(self, text: str, start: int, end: int) -> re.Match[str] | None:
+        """The person's own name at the start of a clause."""
+        title = _TITLE.match(text, start, end)
+        for position in {start, title.end() if title else start}:
+            word = _WORD.match(text, position, end)
+            # Looked at before the pattern is made: there is one for each person.
+            if word and word.group().casefold().startswith(tuple(self.names)):
+                return _name_pattern(self.names).match(text, start, end)
+        return None
 
     def _about(self, subject: Subject, position: int) -> ClauseStart:
         self._last = subject
@@ -206,12 +216,10 @@ class Speaker:
 def speaker_for(role: Role, subject_name: str | None) -> Speaker:
     """A fresh ``Speaker`` for a segment of this role about this person."""
     names = frozenset(w.casefold() for w in _WORD.findall(subject_name or "") if len(w) > 1)
-    # In own words nobody speaks of themselves by name.
-    return Speaker(role, names, _name_pattern(names) if names and role is not Role.SUBJECT else None)
+    return Speaker(role, names)
 
 
 @lru_cache(maxsize=1_000)
 def _name_pattern(names: frozenset[str]) -> re.Pattern[str]:
-    # Short, since there is one for each person: what may follow is a pattern of its own.
     joined = any_of(names)
     return re.compile(rf"{_TITLED}(?:{joined})(?: (?:{joined}))*(?=[ '])", re.IGNORECASE)

@@ -49,6 +49,7 @@ def create_store_engine(url: str) -> Engine:
                 parsed.set(drivername="postgresql+psycopg"),
                 pool_pre_ping=True,
                 pool_size=10,
+                hide_parameters=True,
                 connect_args={} if "connect_timeout" in parsed.query else {"connect_timeout": CONNECT_TIMEOUT_S},
             )
         except NoSuchModuleError:  # pragma: no cover - psycopg is a dependency
@@ -61,7 +62,7 @@ def create_store_engine(url: str) -> Engine:
         raise StoreUnavailable(
             f"cannot create the folder of the database: {error.strerror}; check INGEST_HOME"
         ) from None
-    # Errors end up in run logs: they must not carry the rows that were being written.
+    # Parameters hold people's texts: they must not stand in errors, which end up in logs and Dagster's event log.
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin)
@@ -71,7 +72,7 @@ def create_store_engine(url: str) -> Engine:
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     # Transactions are begun by ``_begin``, not by the driver, which would begin them too late.
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-65536"):
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-16384"):
         connection.execute(f"PRAGMA {pragma}")
 
 
