@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from ingest_pipeline.console import OutputConsole, tolerate_any_encoding, write
 from ingest_pipeline.documents import Json, Source
@@ -54,7 +54,7 @@ def main() -> None:
     tolerate_any_encoding()
     try:
         app()
-    except (IngestError, OperationalError) as error:
+    except (IngestError, DBAPIError) as error:
         message, code = explain(error)
         _complain(message)
         sys.exit(code)

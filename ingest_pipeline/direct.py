@@ -5,17 +5,17 @@ validate ──▶ store the text ──▶ extract it ──▶ fold the profil
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ingest_pipeline.documents import Document, Json
+from ingest_pipeline.documents import Json
 from ingest_pipeline.errors import ExtractionError, InvalidInput
-from ingest_pipeline.extraction.base import Extraction, Extractor, Kind, Status
+from ingest_pipeline.extraction.base import Extractor, Kind, Status
 from ingest_pipeline.folding import fold_profiles
 from ingest_pipeline.llm.errors import LlmStopped
 from ingest_pipeline.pipeline import Pipeline
-from ingest_pipeline.store.direct import is_extracted, save_text
+from ingest_pipeline.store.direct import NONE, is_extracted, save_text
 from ingest_pipeline.store.documents import load_documents
 from ingest_pipeline.store.engine import reading
 from ingest_pipeline.store.extractions import save_extractions
@@ -67,6 +67,8 @@ def ingest_text(pipeline: Pipeline, profile_id: str, request: TextRequest) -> Te
     ``ingest retry`` or a repeated call finishes it.
     """
     check_request(request)
+    # What is still to be folded for other reasons is not this text's doing.
+    _fold(pipeline, profile_id)
     before = load_facts(pipeline.engine, profile_id)
     document_id = save_text(
         pipeline.engine,
@@ -75,14 +77,11 @@ def ingest_text(pipeline: Pipeline, profile_id: str, request: TextRequest) -> Te
         request.source,
         request.metadata,
         request.occurred_at or datetime.now(UTC),
+        wanted(request),
     )
-    extractor = _Only(pipeline.extractor, _kinds(request))
-    # What a complete extraction found is not taken back because this call asks for less.
-    enough = {extractor.fingerprint, pipeline.extractor.fingerprint}
-    if not is_extracted(pipeline.engine, document_id, enough):
-        _extract(pipeline, extractor, document_id)
-    for _ in fold_profiles(pipeline.engine, pipeline.schema, [profile_id]):
-        pass
+    if wanted(request) != NONE and not is_extracted(pipeline.engine, document_id, pipeline.extractor.fingerprint):
+        _extract(pipeline, pipeline.extractor, document_id)
+    _fold(pipeline, profile_id)
     after = load_facts(pipeline.engine, profile_id)
     return TextResult(
         document_id=document_id,
@@ -126,9 +125,19 @@ _UNSTORABLE = "{} holds NUL or half a surrogate pair, which no database stores"
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
-def _kinds(request: TextRequest) -> frozenset[Kind]:
-    wanted = {Kind.TRAIT: request.extract_traits, Kind.MEMORY: request.extract_memories}
-    return frozenset(kind for kind, on in wanted.items() if on)
+def wanted(request: TextRequest) -> str | None:
+    """What of the text is folded in: one kind, ``none``, or null for both. Extraction finds both by one call, so a
+    later call that wants more needs no other."""
+    if request.extract_traits and request.extract_memories:
+        return None
+    if not request.extract_traits and not request.extract_memories:
+        return NONE
+    return Kind.TRAIT.value if request.extract_traits else Kind.MEMORY.value
+
+
+def _fold(pipeline: Pipeline, profile_id: str) -> None:
+    for _ in fold_profiles(pipeline.engine, pipeline.schema, [profile_id]):
+        pass
 
 
 def _extract(pipeline: Pipeline, extractor: Extractor, document_id: str) -> None:
@@ -147,39 +156,6 @@ def _extract(pipeline: Pipeline, extractor: Extractor, document_id: str) -> None
 
 def _kept(document_id: str) -> str:
     return f"the text is kept as document {document_id}, `ingest retry` or the same call finishes it"
-
-
-@dataclass(frozen=True, slots=True)
-class _Only:
-    """An extractor that keeps some kinds of observations. Another choice of kinds is another extractor."""
-
-    extractor: Extractor
-    kinds: frozenset[Kind]
-
-    @property
-    def model(self) -> str:
-        return self.extractor.model
-
-    @property
-    def fingerprint(self) -> str:
-        if self.kinds == frozenset(Kind):
-            return self.extractor.fingerprint
-        return f"{'+'.join(sorted(self.kinds)) or 'nothing'}:{self.extractor.fingerprint}"
-
-    def check(self) -> None:
-        self.extractor.check()
-
-    def close(self) -> None:
-        self.extractor.close()
-
-    def extract(self, documents: Sequence[Document]) -> Iterator[Extraction]:
-        if not self.kinds:
-            yield from (Extraction(document.id, Status.EMPTY) for document in documents)
-            return
-        for extraction in self.extractor.extract(documents):
-            kept = tuple(o for o in extraction.observations if o.kind in self.kinds)
-            status = Status.EMPTY if extraction.status is Status.OK and not kept else extraction.status
-            yield replace(extraction, observations=kept, status=status)
 
 
 def _changes(before: tuple[Fact, ...], after: tuple[Fact, ...], document_id: str) -> Iterator[Change]:

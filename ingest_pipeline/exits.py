@@ -1,6 +1,6 @@
 """Errors as the command line tells them: one line and an exit code."""
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from ingest_pipeline.errors import (
     ConfigurationError,
@@ -14,9 +14,9 @@ FAILED, USAGE = 1, 2
 """Some documents failed; wrong usage or configuration. 0 is for done."""
 
 
-def explain(error: IngestError | OperationalError) -> tuple[str, int]:
+def explain(error: IngestError | DBAPIError) -> tuple[str, int]:
     """What to print and the exit code."""
-    if isinstance(error, OperationalError):
+    if isinstance(error, DBAPIError):
         # Only the first line: the others may quote values.
         detail = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
         return f"the database failed: {detail}; check INGEST_DATABASE_URL, then run the command again", USAGE

@@ -131,8 +131,9 @@ def test_the_same_text_again_gives_the_same_facts_and_no_extraction(
     again = ingest_text(pipeline, person, replace(said(MOVED), occurred_at=None, source="elsewhere"))
     assert len(extractor.seen) == 1
     assert again.document_id == first.document_id
-    assert [c.fact for c in again.traits] == [c.fact for c in first.traits]
-    assert [c.fact for c in again.memories] == [c.fact for c in first.memories]
+    assert [(c.fact.id, c.fact.value) for c in again.traits] == [(c.fact.id, c.fact.value) for c in first.traits]
+    assert [(c.fact.id, c.fact.value) for c in again.memories] == [(c.fact.id, c.fact.value) for c in first.memories]
+    assert {p.metadata["source"] for c in again.traits for p in c.fact.proofs} == {"elsewhere"}
     assert changes(again) == set()
     assert rows(pipeline.engine, DocumentRow) == rows(pipeline.engine, ExtractionRow) == 1
 

@@ -59,7 +59,9 @@ def open_limits(url: str) -> Engine:
         engine = _open_sqlite(url)
     else:
         address = make_url(url).set(drivername="postgresql+psycopg")
-        engine = create_engine(address, pool_size=5, max_overflow=0, pool_timeout=120, pool_pre_ping=True)
+        engine = create_engine(
+            address, hide_parameters=True, pool_size=5, max_overflow=0, pool_timeout=120, pool_pre_ping=True
+        )
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(select(func.pg_advisory_xact_lock(_CREATE_LOCK)))
@@ -73,7 +75,12 @@ def _open_sqlite(url: str) -> Engine:
         Path(database).parent.mkdir(parents=True, exist_ok=True)
     # One connection: LimitsDb's mutex hands it from thread to thread, which is quicker than SQLite's own waiting.
     engine = create_engine(
-        url, poolclass=QueuePool, pool_size=1, max_overflow=0, connect_args={"check_same_thread": False, "timeout": 30}
+        url,
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=0,
+        hide_parameters=True,
+        connect_args={"check_same_thread": False, "timeout": 30},
     )
 
     @event.listens_for(engine, "connect")

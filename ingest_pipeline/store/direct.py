@@ -2,24 +2,27 @@
 
 import re
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Connection, Engine, select, update
 from sqlalchemy.exc import IntegrityError
 
-from ingest_pipeline.documents import Json, Role, Segment, Source, content_hash, stable_id
+from ingest_pipeline.documents import Identifier, Json, Person, Role, Segment, Source, content_hash, stable_id
 from ingest_pipeline.errors import InvalidInput
 from ingest_pipeline.extracting import KeyOutcome
 from ingest_pipeline.extraction.base import Extraction, Status, Usage
 from ingest_pipeline.store.documents import segment_json
-from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.engine import reading, write
 from ingest_pipeline.store.extractions import PartitionKey
 from ingest_pipeline.store.lookup import storable
-from ingest_pipeline.store.people import mark_changed, new_profile
-from ingest_pipeline.store.tables import DocumentRow, ExtractionRow, Profile
+from ingest_pipeline.store.people import Described, identifier_id, mark_changed, new_profile, save_persons
+from ingest_pipeline.store.tables import DocumentRow, ExtractionRow, IdentifierRow, Profile
 from ingest_pipeline.store.upsert import upsert
+
+NONE = "none"
+"""A document of which nothing is wanted: it is kept, and not extracted."""
 
 MAX_EXTERNAL_ID = 255
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -32,8 +35,13 @@ def save_text(
     source: str | None,
     metadata: dict[str, Json] | None,
     occurred_at: datetime,
+    wanted: str | None = None,
 ) -> str:
-    """Store a text about a profile and return its document id. The same text again is the same document."""
+    """Store a text about a profile and return its document id.
+
+    The same text again is the same document, with the source and metadata of the latest call. What an earlier call
+    wanted folded in stays so: asking for less takes nothing back.
+    """
     segments = (Segment(0, len(text), Role.SUBJECT),)
     digest = content_hash(text, segments)
     record_key = stable_id("direct", profile_id, digest)
@@ -45,25 +53,38 @@ def save_text(
         "segments": [segment_json(segment) for segment in segments],
         "metadata": {"source": source, "metadata": metadata}, "occurred_at": occurred_at, "modified_at": None,
         "content_hash": digest, "file_id": None, "position": None, "superseded_at": None, "state": "pending",
-        "fingerprint": None, "created_at": now, "run_id": None,
+        "fingerprint": None, "wanted": wanted, "created_at": now, "run_id": None,
     }  # fmt: skip
-    with engine.begin() as connection:
-        upsert(connection, DocumentRow, [row])
+
+    def save(connection: Connection) -> None:
+        known = connection.execute(select(DocumentRow.wanted).where(DocumentRow.id == document_id)).one_or_none()
+        both = row | {"wanted": _union(known.wanted, wanted)} if known else row
+        upsert(connection, DocumentRow, [both], update=("metadata", "wanted"))
+
+    write(engine, save)
     return document_id
 
 
-def is_extracted(engine: Engine, document_id: str, fingerprints: Collection[str]) -> bool:
-    """Whether one of these extractors finished the document, and no other one did since."""
+def _union(a: str | None, b: str | None) -> str | None:
+    """What two calls want together; null is both kinds."""
+    if a == b or b == NONE:
+        return a
+    return b if a == NONE else None
+
+
+def is_extracted(engine: Engine, document_id: str, fingerprint: str) -> bool:
+    """Whether this extractor finished the document, and no other one did since."""
     query = select(DocumentRow.state, DocumentRow.fingerprint).where(DocumentRow.id == document_id)
     with reading(engine) as connection:
         row = connection.execute(query).one()
-    return bool(row.state == "done" and row.fingerprint in fingerprints)
+    return bool(row.state == "done" and row.fingerprint == fingerprint)
 
 
 def create_profile(engine: Engine, external_id: str) -> str:
     """The id of the profile with this external id, new if there is none.
 
-    Spaces around it do not count. Raises InvalidInput for an empty or overlong one, or one with control characters.
+    Spaces around it do not count. One that is an e-mail address also is an identifier: mail from there, read before or
+    after, is the same person's. Raises InvalidInput for an empty or overlong one, or one with control characters.
     """
     external_id = external_id.strip()
     if not 0 < len(external_id) <= MAX_EXTERNAL_ID or not storable(external_id) or _CONTROL.search(external_id):
@@ -72,6 +93,8 @@ def create_profile(engine: Engine, external_id: str) -> str:
             f"an external id has 1 to {MAX_EXTERNAL_ID} characters, none of them control characters",
             "externalId",
         )
+    if "@" in external_id:
+        return _create_by_email(engine, external_id)
     known = select(Profile.id).where(Profile.external_id == external_id)
     row = new_profile(str(uuid.uuid4()), None, datetime.now(UTC)) | {"external_id": external_id}
     try:
@@ -83,6 +106,26 @@ def create_profile(engine: Engine, external_id: str) -> str:
         with reading(engine) as connection:
             found = connection.execute(known).scalar_one()
     return str(found or row["id"])
+
+
+def _create_by_email(engine: Engine, external_id: str) -> str:
+    now = datetime.now(UTC)
+    person = Person(Identifier("email", external_id.lower()), namespace="email")
+
+    def create(connection: Connection) -> str | None:
+        save_persons(connection, [Described(person, None)], now)
+        query = select(IdentifierRow.profile_id).where(IdentifierRow.id == identifier_id(person.key))
+        profile_id = connection.execute(query).scalar_one()
+        unnamed = (Profile.id == profile_id) & Profile.external_id.is_(None)
+        connection.execute(update(Profile).where(unnamed).values(external_id=external_id))
+        return profile_id
+
+    profile_id = write(engine, create)
+    if profile_id is None:
+        raise InvalidInput(
+            "ambiguous_profile", "this address is claimed by several people; use a profile id", "externalId"
+        )
+    return profile_id
 
 
 def profile_of_document(engine: Engine, document_id: str) -> tuple[str, Source]:

@@ -86,6 +86,7 @@ def _rows(source: Source, record: Record, now: datetime, run_id: str | None) -> 
             "superseded_at": None,
             "state": "pending",
             "fingerprint": None,
+            "wanted": None,
             "created_at": now,
             "run_id": run_id,
         }

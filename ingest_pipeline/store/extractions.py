@@ -69,6 +69,7 @@ class Selection:
         current: list[ColumnElement[bool]] = [
             DocumentRow.superseded_at.is_(None),
             DocumentRow.profile_id.is_not(None),
+            DocumentRow.wanted.is_distinct_from("none"),
             # A provider's batch is about them: nobody else asks.
             ~exists().where(LlmBatchDocumentRow.document_id == DocumentRow.id),
         ]

@@ -78,7 +78,11 @@ def _load_page(engine: Engine, ids: Sequence[str]) -> list[Unfolded]:
     query = (
         select(ObservationRow.__table__, DocumentRow.profile_id.label("profile_id"))
         .join(DocumentRow, DocumentRow.id == o.document_id)
-        .where(DocumentRow.superseded_at.is_(None), o.superseded.is_(False))
+        .where(
+            DocumentRow.superseded_at.is_(None),
+            o.superseded.is_(False),
+            DocumentRow.wanted.is_(None) | (DocumentRow.wanted == o.kind),
+        )
     )
     with reading(engine) as connection:
         profiles = list(

@@ -116,7 +116,8 @@ class DocumentRow(Base):
 
     ``record_key`` is what the versions of one record about one person share. ``state`` is ``pending``, ``done`` or
     ``failed`` and ``fingerprint`` the extractor that said so: the newest row of ``extractions``, kept here so that
-    finding the pending documents costs no more than there are.
+    finding the pending documents costs no more than there are. ``wanted`` says that only its ``trait``s or
+    ``memory``s, or ``none``, are to be folded in; null: both.
     """
 
     __tablename__ = "documents"
@@ -146,6 +147,7 @@ class DocumentRow(Base):
     superseded_at: Mapped[datetime | None]
     state: Mapped[str] = mapped_column(String(16), default="pending")
     fingerprint: Mapped[str | None] = mapped_column(String(128))
+    wanted: Mapped[str | None] = mapped_column(String(8))
     created_at: Mapped[datetime]
     run_id: Mapped[str | None] = mapped_column(String(64))
 

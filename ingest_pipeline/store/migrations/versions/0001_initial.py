@@ -285,6 +285,7 @@ def upgrade() -> None:
         sa.Column("superseded_at", MOMENT, nullable=True),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("fingerprint", sa.String(length=128), nullable=True),
+        sa.Column("wanted", sa.String(length=8), nullable=True),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("run_id", sa.String(length=64), nullable=True),
         sa.ForeignKeyConstraint(["file_id"], ["files.id"], name=op.f("fk_documents_file_id_files")),
