@@ -8,6 +8,8 @@ One run handles exactly the partitions that have work and records each by itself
 so ops pass nothing on, and a retried step skips it.
 """
 
+from functools import partial
+
 import dagster as dg
 from pydantic import Field
 
@@ -193,9 +195,8 @@ def _extract(
     progress: Progress,
 ) -> None:
     """Extract, and let the partitions with failed documents show as failed once the run ends as failed."""
-    _, bad = steps.extract(context, selection, store, llm, partitioning, progress)
-    for key in bad:
-        log_planned(context, steps.EXTRACTIONS, key)
+    planned = partial(log_planned, context, steps.EXTRACTIONS)
+    steps.extract(context, selection, store, llm, partitioning, progress, on_bad=planned)
 
 
 def _try_again(

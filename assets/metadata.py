@@ -28,7 +28,7 @@ def read_metadata(report: ReadReport) -> Metadata:
         documents_unchanged=report.saved.unchanged,
         rejected=report.counts.rejected,
         skipped=report.counts.skipped.total(),
-    ) | {"units": dg.MetadataValue.md(markdown_table(("", "what", "count"), rows))}
+    ) | ({"units": dg.MetadataValue.md(markdown_table(("", "what", "count"), rows))} if rows else {})
 
 
 def extraction_metadata(outcomes: Iterable[KeyOutcome], holdings: Holdings) -> Metadata:

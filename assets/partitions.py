@@ -1,5 +1,7 @@
 """Partitions: ``profile`` (dynamic, or static buckets) and ``source`` (static), and the two together."""
 
+from collections.abc import Callable
+
 import dagster as dg
 
 from ingest_pipeline.documents import Source
@@ -23,11 +25,15 @@ def extraction_partitions(partitioning: Partitioning) -> dg.MultiPartitionsDefin
     return dg.MultiPartitionsDefinition({"profile": profile_partitions(partitioning), "source": SOURCES})
 
 
-def register_profiles(instance: dg.DagsterInstance, partitioning: Partitioning, keys: set[str]) -> int:
+def register_profiles(
+    instance: dg.DagsterInstance, partitioning: Partitioning, load_keys: Callable[[], set[str]]
+) -> int:
     """Let Dagster's keys be exactly the living profiles'; returns how many are new."""
     if partitioning.by is PartitionBy.BUCKET:
         return 0
+    # In this order: a profile that another run adds in between is in the second set, and so not taken for gone.
     known = set(instance.get_dynamic_partitions(PROFILES))
+    keys = load_keys()
     new = sorted(keys - known)
     for start in range(0, len(new), _CHUNK):
         instance.add_dynamic_partitions(PROFILES, new[start : start + _CHUNK])

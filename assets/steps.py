@@ -1,6 +1,7 @@
 """The steps that assets and op jobs share: each runs core functions and records the partitions it finished."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TypeVar
 
 import dagster as dg
@@ -53,7 +54,7 @@ def read(
             context.run.run_id,
             progress=lambda _file, units: progress.advance(units),
         )
-    new = register_profiles(context.instance, partitioning, load_partition_keys(store.engine))
+    new = register_profiles(context.instance, partitioning, partial(load_partition_keys, store.engine))
     return read_metadata(report) | {"profiles_new": dg.MetadataValue.int(new)}
 
 
@@ -64,8 +65,12 @@ def extract(
     llm: LlmResource,
     partitioning: Partitioning,
     progress: Progress,
+    on_bad: Callable[[str], None] = lambda _key: None,
 ) -> tuple[set[str], list[str]]:
-    """Extract the selection. Returns the partitions materialised and the bad ones, which hold a failed document."""
+    """Extract the selection. Returns the partitions materialised and the bad ones, which hold a failed document.
+
+    ``on_bad`` is told of each bad one at once, since an error may end the step before it returns.
+    """
     documents, _ = count_pending(store.engine, selection)
     progress.start("extracting", documents)
     good, bad = set[str](), list[str]()
@@ -74,6 +79,7 @@ def extract(
         for key, group in _grouped(_watched(outcomes, progress), partitioning, _extraction_partition):
             if any(outcome.bad for outcome in group):
                 bad.append(key)
+                on_bad(key)
                 reasons = sum((outcome.failed for outcome in group), type(group[0].failed)())
                 context.log.warning(f"{key}: failed documents by reason: {dict(reasons)}")
             else:

@@ -59,10 +59,10 @@ def test_keys_are_opaque_and_map_back(place: Workplace) -> None:
 def test_registered_keys_are_exactly_the_living_profiles() -> None:
     """A merged or forgotten profile's key goes."""
     with dg.DagsterInstance.ephemeral() as instance:
-        assert register_profiles(instance, PROFILE, {"a", "b"}) == 2
-        assert register_profiles(instance, PROFILE, {"b", "c"}) == 1
+        assert register_profiles(instance, PROFILE, lambda: {"a", "b"}) == 2
+        assert register_profiles(instance, PROFILE, lambda: {"b", "c"}) == 1
         assert set(instance.get_dynamic_partitions("profile")) == {"b", "c"}
-        assert register_profiles(instance, BUCKET, {"d"}) == 0
+        assert register_profiles(instance, BUCKET, lambda: {"d"}) == 0
 
 
 def test_planned_mark_fails_a_partition_until_a_good_run() -> None:

@@ -84,8 +84,10 @@ def test_a_note_about_three_people_is_three_documents(engine: Engine) -> None:
 
 
 def test_the_same_record_twice_in_a_batch_is_one_document(engine: Engine) -> None:
-    assert save(engine, record(), record()) == Saved(new=1)
-    assert save(engine, version("A", 1), version("B", 2), version("A", 3), version("B", 2)) == Saved(new=1, replaced=1)
+    assert save(engine, record(), record()) == Saved(new=1, unchanged=1)
+    assert save(engine, version("A", 1), version("B", 2), version("A", 3), version("B", 2)) == Saved(
+        new=1, replaced=1, unchanged=2
+    )
     assert current(engine) == ["A"]
 
 

@@ -1,14 +1,13 @@
 """Questions about the whole store: what failed, what is pending, whether every fact has its evidence."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import Engine, exists, func, select
+from sqlalchemy import ColumnElement, Engine, exists, func, select, true
 
 from ingest_pipeline.extraction.traits import TraitSchema, ValueRejected, normalise_value
 from ingest_pipeline.store.engine import reading
-from ingest_pipeline.store.tables import DocumentRow, Evidence, ExtractionRow, Memory, TraitRow
-from ingest_pipeline.store.upsert import select_in
+from ingest_pipeline.store.tables import DocumentRow, Evidence, ExtractionRow, Memory, Profile, TraitRow
 
 
 def count_failed(engine: Engine, run_id: str | None = None) -> dict[str, int]:
@@ -41,20 +40,22 @@ class EvidenceAudit:
     wrong: int
 
 
-def audit_evidence(engine: Engine) -> EvidenceAudit:
-    """Check every fact and every quote in the database itself."""
+def audit_evidence(engine: Engine, since: datetime | None = None) -> EvidenceAudit:
+    """Check facts and quotes in the database itself: all, or those of the profiles folded ``since`` then."""
     no_trait = ~exists().where(Evidence.trait_id == TraitRow.id)
     no_memory = ~exists().where(Evidence.memory_id == Memory.id)
     # A manual value needs no sentence: who set it is its evidence.
-    traits = select(func.count()).select_from(TraitRow).where(TraitRow.source != "manual")
-    memories = select(func.count()).select_from(Memory)
+    traits = select(func.count()).select_from(TraitRow).where(TraitRow.source != "manual", _folded(TraitRow, since))
+    memories = select(func.count()).select_from(Memory).where(_folded(Memory, since))
+    evidence = select(func.count()).select_from(Evidence).where(_folded(Evidence, since))
     wrong = (
         select(func.count())
         .select_from(Evidence)
         .join(DocumentRow, DocumentRow.id == Evidence.document_id)
         .where(
+            _folded(Evidence, since),
             func.substr(DocumentRow.text, Evidence.start_char + 1, Evidence.end_char - Evidence.start_char)
-            != Evidence.quote
+            != Evidence.quote,
         )
     )
     with reading(engine) as connection:
@@ -64,23 +65,24 @@ def audit_evidence(engine: Engine) -> EvidenceAudit:
 
         return EvidenceAudit(
             facts=count(traits) + count(memories),
-            evidence=count(select(func.count()).select_from(Evidence)),
+            evidence=count(evidence),
             without=count(traits.where(no_trait)) + count(memories.where(no_memory)),
             wrong=count(wrong),
         )
 
 
-def count_invalid_values(engine: Engine, schema: TraitSchema, profiles: Iterable[str] | None = None) -> dict[str, int]:
-    """Trait values that the schema does not allow, by trait key."""
+def _folded(table: type[TraitRow | Memory | Evidence], since: datetime | None) -> ColumnElement[bool]:
+    if since is None:
+        return true()
+    return table.profile_id.in_(select(Profile.id).where(Profile.updated_at >= since))
+
+
+def count_invalid_values(engine: Engine, schema: TraitSchema, since: datetime | None = None) -> dict[str, int]:
+    """Trait values that the schema does not allow, by trait key: of all profiles, or of those folded ``since`` then."""
     invalid: dict[str, int] = {}
-    query = select(TraitRow.key, TraitRow.value).execution_options(yield_per=5_000)
+    query = select(TraitRow.key, TraitRow.value).where(_folded(TraitRow, since))
     with reading(engine) as connection:
-        rows = (
-            connection.execute(query)
-            if profiles is None
-            else select_in(connection, query, TraitRow.profile_id, profiles)
-        )
-        for key, value in rows:
+        for key, value in connection.execute(query.execution_options(yield_per=5_000)):
             if not _valid(schema, key, value):
                 invalid[key] = invalid.get(key, 0) + 1
     return invalid
