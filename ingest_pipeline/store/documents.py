@@ -24,6 +24,7 @@ from ingest_pipeline.store.tables import DocumentRow, FileRow, IdentifierRow, Pr
 from ingest_pipeline.store.upsert import IN_LIST, batches, select_in, upsert
 
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
+_ROLES = {role.value: role for role in Role}
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +247,7 @@ def segment_from_json(values: Mapping[str, Any]) -> Segment:
     return Segment(
         values["start"],
         values["end"],
-        Role(values["role"]),
+        _ROLES[values["role"]],
         values.get("speaker"),
         values.get("native_id"),
         datetime.fromisoformat(at) if at else None,
@@ -256,7 +257,10 @@ def segment_from_json(values: Mapping[str, Any]) -> Segment:
 def load_documents(connection: Connection, ids: Iterable[str]) -> list[Document]:
     """The documents with their subject's name, as extractors take them."""
     columns = DocumentRow.__table__.columns
-    query = select(*columns, Profile.display_name).outerjoin(Profile, Profile.id == columns.profile_id)
+    # Only what is used: decoding the others' times and JSON takes as long again.
+    names = ("id", "source", "origin", "kind", "text", "segments", "occurred_at", "profile_id")
+    query = select(*(columns[name] for name in names), Profile.display_name)
+    query = query.outerjoin(Profile, Profile.id == columns.profile_id)
     return [
         Document(
             id=row.id,

@@ -73,10 +73,16 @@ def load_unfolded(engine: Engine, profiles: Sequence[str] | None = None, page: i
         after = ids[-1]
 
 
+_OBSERVED = (
+    "id", "document_id", "kind", "key", "value", "confidence", "importance", "role", "said_at", "effective_at",
+    "retracted", "quote", "start_char", "end_char", "rejected",
+)  # fmt: skip
+
+
 def _load_page(engine: Engine, ids: Sequence[str]) -> list[Unfolded]:
     o = ObservationRow.__table__.c
     query = (
-        select(ObservationRow.__table__, DocumentRow.profile_id.label("profile_id"))
+        select(*(o[name] for name in _OBSERVED), DocumentRow.profile_id.label("profile_id"))
         .join(DocumentRow, DocumentRow.id == o.document_id)
         .where(
             DocumentRow.superseded_at.is_(None),
