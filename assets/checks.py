@@ -1,4 +1,4 @@
-"""Asset checks: every fact has evidence, values match the schema, no document failed."""
+"""Asset checks: every fact has evidence, values match the schema, no document failed, nothing waits."""
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from assets.events import Context
-from assets.metadata import failure_table
+from assets.metadata import failure_table, overview_metadata
 from ingest_pipeline.store.audits import audit_evidence, count_failed, count_invalid_values
+from ingest_pipeline.store.overview import load_overview
 from resources.store import StoreResource
 
 
@@ -51,6 +52,19 @@ def check_failures(store: StoreResource, _since: datetime | None = None) -> dg.A
     )
 
 
+def check_coverage(store: StoreResource, _since: datetime | None = None) -> dg.AssetCheckResult:
+    overview = load_overview(store.engine, rejected_limit=0)
+    pending = sum(source.pending for source in overview.sources)
+    return dg.AssetCheckResult(
+        asset_key="profiles",
+        check_name="everything_is_processed",
+        passed=not pending and not overview.unfolded,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{pending:,} documents wait to be extracted, {overview.unfolded:,} profiles to be folded",
+        metadata=overview_metadata(overview),
+    )
+
+
 def _evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
     assert result.asset_key is not None
     assert result.check_name is not None
@@ -64,7 +78,7 @@ def _evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
     )
 
 
-TABLE_CHECKS = (check_evidence, check_values)
+TABLE_CHECKS = (check_evidence, check_values, check_coverage)
 EXTRACTION_CHECKS = (check_failures,)
 
 
@@ -94,4 +108,12 @@ def build_checks() -> Sequence[dg.AssetChecksDefinition]:
     def no_failed_documents(store: StoreResource) -> dg.AssetCheckResult:
         return check_failures(store)
 
-    return [every_fact_has_evidence, values_match_schema, no_failed_documents]
+    @dg.asset_check(
+        asset="profiles",
+        description="No document waits to be extracted, no profile to be folded. Its plots show the whole store over "
+        "time: profiles, facts, documents, spend.",
+    )
+    def everything_is_processed(store: StoreResource) -> dg.AssetCheckResult:
+        return check_coverage(store)
+
+    return [everything_is_processed, every_fact_has_evidence, values_match_schema, no_failed_documents]

@@ -18,7 +18,7 @@ from assets.batches import build_batch_jobs
 from assets.checks import EXTRACTION_CHECKS, TABLE_CHECKS, log_checks
 from assets.config import parsed
 from assets.events import log_planned
-from assets.metadata import failure_table, overview_metadata, source_metadata
+from assets.metadata import failure_table, source_metadata
 from assets.source_assets import DIRECT, documents_asset
 from ingest_pipeline.documents import Source
 from ingest_pipeline.partitions import Partitioning
@@ -172,7 +172,6 @@ def _build_ops(partitioning: Partitioning) -> list[dg.OpDefinition]:
             _try_again(context, context.run.parent_run_id, store, llm, partitioning, progress)
         log_checks(context, store, (*EXTRACTION_CHECKS, *TABLE_CHECKS))
         overview = load_overview(store.engine, rejected_limit=0)
-        context.log_event(dg.AssetObservation("profiles", metadata=overview_metadata(overview)))
         context.log_event(dg.AssetObservation(DIRECT.key, metadata=source_metadata(overview, Source.DIRECT)))
         failed = count_failed(store.engine, context.run.run_id)
         if failed:

@@ -75,6 +75,7 @@ def test_checks_are_on_their_assets(definitions: dg.Definitions) -> None:
         ("extractions", "no_failed_documents"),
         ("traits", "values_match_schema"),
         ("lineage", "every_fact_has_evidence"),
+        ("profiles", "everything_is_processed"),
     }
 
 
