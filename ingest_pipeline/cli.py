@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ingest_pipeline.console import OutputConsole, tolerate_any_encoding, write
 from ingest_pipeline.documents import Json, Source
-from ingest_pipeline.errors import IngestError, ProfileNotFound
+from ingest_pipeline.errors import ConfigurationError, IngestError, ProfileNotFound
 from ingest_pipeline.exits import FAILED, USAGE, explain
 from ingest_pipeline.settings import Settings, load_settings
 from ingest_pipeline.store.extractions import Reextract
@@ -127,8 +128,13 @@ def _show_examples() -> None:
         show_profile(console, load_facts(engine, find_profile(engine, person)))
     _say("Go on with:", style="bold")
     for command in ("ingest profiles", f"ingest show {person}", f"ingest why {person} location", "ingest status"):
-        _say(f"  {command}")
+        _say(f"  {_here(command)}")
     _say("or `make dev`, which opens the Dagster UI.")
+
+
+def _here(command: str) -> str:
+    """The command as it can be typed here: with its path when it is not on PATH."""
+    return command if shutil.which("ingest") else command.replace("ingest", os.path.relpath(sys.argv[0]), 1)
 
 
 @app.command()
@@ -155,8 +161,6 @@ def sync(
         _estimate(settings, as_json, sources, profile or [], reextract)
         return
     if batch and settings.model == "offline":
-        from ingest_pipeline.errors import ConfigurationError
-
         raise ConfigurationError("INGEST_MODEL=offline has no batch API; set INGEST_MODEL, or leave out --batch")
     open_inbox(settings.inbox)
     targets: dict[str, Json] = {"reextract": reextract.value, "sources": [s.value for s in sources]}
@@ -212,15 +216,21 @@ def _sync(settings: Settings, run_config: dict[str, Json], as_json: bool, job: s
         with BarProgress(errors) as progress:
             outcome = run_job(job, run_config, progress)
         overview = load_overview(pipeline.engine)
+    done = outcome.success or outcome.failed_step == "verdict_op"
     if as_json:
         _print_json({"run": asdict(outcome), "status": asdict(overview)})
-    else:
+    elif done:
         console.print(sync_table(outcome.metadata))
         _say(f"{overview.profiles:,} profiles with {overview.traits:,} traits and {overview.memories:,} memories")
+        unknown = sum(values.get("files_unrecognised", 0) for values in outcome.metadata.values())
+        if unknown:
+            _say(f"{unknown:,} files are in no known format; `ingest status` lists them")
         _say(f"Dagster run {outcome.run_id}", style="dim")
     if outcome.success:
         return 0
-    _complain(f"{outcome.failed_step or 'the run'}: {outcome.failure or 'failed'}")
+    if not done:
+        _complain(f"stopped half-way in {outcome.failed_step or 'the run'}; what was stored until then is kept")
+    _complain(outcome.failure or "the run failed")
     return FAILED if outcome.crashed or outcome.failed_step == "verdict_op" else USAGE
 
 
@@ -392,15 +402,20 @@ def status(as_json: AsJson = False) -> None:
     settings = load_settings()
     with _store() as engine:
         overview, last_minute, under_way = load_overview(engine), load_last_minute(engine), open_batches(engine)
-        estimate = estimate_pending(engine, settings)
+        try:
+            estimate, trouble = estimate_pending(engine, settings), None
+        except ConfigurationError as error:  # looking goes on with wrong settings: it may show what is wrong
+            estimate, trouble = None, str(error)
     if as_json:
-        more = {"last_minute": asdict(last_minute), "estimate": asdict(estimate)}
+        more = {"last_minute": asdict(last_minute), "estimate": asdict(estimate) if estimate else {"error": trouble}}
         _print_json(asdict(overview) | more | {"batches": [asdict(batch) for batch in under_way]})
         return
     show_overview(console, overview)
     show_last_minute(console, last_minute, under_way)
-    if estimate.documents:
+    if estimate and estimate.documents:
         show_estimate(console, estimate)
+    if trouble:
+        _say(f"no estimate: {trouble}")
 
 
 @db.command()

@@ -79,6 +79,8 @@ def _outcome(result: dg.ExecuteInProcessResult) -> RunOutcome:
         if event.is_step_failure:
             planned = event.step_failure_data.user_failure_data
             error = event.step_failure_data.error
-            line = planned.description if planned else (error.message.strip() if error else None)
+            while error and error.cause:  # a step's error is wrapped, and wrapped again after retries
+                error = error.cause
+            line = planned.description if planned else (error.message.strip().splitlines() if error else [""])[0]
             return RunOutcome(result.run_id, False, line, event.step_key, crashed=planned is None, metadata=metadata)
     return RunOutcome(result.run_id, result.success, crashed=not result.success, metadata=metadata)

@@ -532,7 +532,7 @@ def test_failed_documents_give_exit_code_1_and_retry_finishes_them(tmp_path: Pat
     }  # fmt: skip
     first = process(tmp_path, "sync", **model)
     assert first.code == 1, first
-    assert re.fullmatch(r"error: verdict_op: \d+ documents failed, .*`ingest retry`.*\n", first.err)
+    assert re.fullmatch(r"error: \d+ documents failed, .*`ingest retry`.*\n", first.err)
     assert "Lisbon" not in first.err
     status = process(tmp_path, "status", "--json").json
     assert sum(status["failed"].values()) >= 2

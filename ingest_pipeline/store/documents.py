@@ -137,7 +137,7 @@ def _save_rows(connection: Connection, rows: Iterable[dict[str, Any]], now: date
     texts = 0
     for row in rows:
         texts += bool(row["text"])
-        by_id[row["id"]] = max(row, by_id.get(row["id"], row), key=_age)
+        by_id[row["id"]] = max(by_id.get(row["id"], row), row, key=_age)  # the first of equals
     by_record: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in by_id.values():
         by_record[row["record_key"]].append(row)
