@@ -169,7 +169,7 @@ def test_a_large_partition_comes_in_slices_and_is_told_of_once(engine: Engine, t
 
 def test_threads_work_at_the_same_time(engine: Engine) -> None:
     """Each waits for the other three: alone they would never end."""
-    barrier = threading.Barrier(4, timeout=20)
+    barrier = threading.Barrier(4, timeout=120)
     for person in range(8):
         fill(engine, f"City {person}", person=person)
     told = extract(engine, Fake(before=lambda document: void(barrier.wait())), threads=4)
