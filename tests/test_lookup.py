@@ -62,11 +62,17 @@ def test_a_shared_identifier_is_ambiguous_and_its_owners_can_be_found(engine: En
 
 def test_an_external_id_that_looks_like_something_else_wins(engine: Engine, ids: list[str]) -> None:
     """The caller's own ids come before identifiers, and before the start of an id."""
-    own = create_profile(engine, "asa@fjord.example")
+    own = create_profile(engine, "salesforce:org/1")
     assert own != ids[0]
-    assert find_profile(engine, "asa@fjord.example") == own
+    assert find_profile(engine, "salesforce:org/1") == own
     number = create_profile(engine, ids[0][:8])
     assert find_profile(engine, ids[0][:8], by_start=True) == number
+
+
+def test_an_external_id_that_is_an_address_is_whoever_has_it(engine: Engine, ids: list[str]) -> None:
+    """No second profile for somebody who is known by it."""
+    assert create_profile(engine, "Asa@fjord.example") == ids[0]
+    assert find_profile(engine, "asa@fjord.example") == ids[0]
 
 
 def test_a_merged_profile_leads_to_the_one_it_went_into(engine: Engine, ids: list[str]) -> None:
