@@ -188,7 +188,7 @@ def test_why_prints_quote_offsets_source_ids_and_file(ingest: Run) -> None:
     why = words(ingest("why", ANA, "location").out)
     for expected in (
         "location = Lisbon", "“I moved to Lisbon last month and I now run both regions from the office at the river.”",
-        "characters 11–96 of document", "email, mail 0002.1718642400@velalogistics.example", "email/archive/cur/",
+        "characters 11–96 of document", "email, mail 0002.1718642400@velalogistics.example", "file email/",
         "message_id=0002.", "2024-06-17 16:40 UTC, in their own words", "offline (offline:", "Porto",
     ):  # fmt: skip
         assert expected in why, expected
