@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from ingest_pipeline.console import OutputConsole, tolerate_any_encoding, write
 from ingest_pipeline.documents import Json, Source
 from ingest_pipeline.errors import ConfigurationError, IngestError, ProfileNotFound
-from ingest_pipeline.exits import FAILED, USAGE, explain
+from ingest_pipeline.exits import FAILED, INTERRUPTED, USAGE, explain
 from ingest_pipeline.settings import Settings, load_settings
 from ingest_pipeline.store.extractions import Reextract
 
@@ -214,7 +214,7 @@ def _sync(settings: Settings, run_config: dict[str, Json], as_json: bool, job: s
         from ingest_pipeline.definitions import run_job
 
         with BarProgress(errors) as progress:
-            outcome = run_job(job, run_config, progress)
+            outcome = run_job(job, run_config, progress, _interrupted)
         overview = load_overview(pipeline.engine)
     done = outcome.success or outcome.failed_step == "verdict_op"
     if as_json:
@@ -232,6 +232,12 @@ def _sync(settings: Settings, run_config: dict[str, Json], as_json: bool, job: s
         _complain(f"stopped half-way in {outcome.failed_step or 'the run'}; what was stored until then is kept")
     _complain(outcome.failure or "the run failed")
     return FAILED if outcome.crashed or outcome.failed_step == "verdict_op" else USAGE
+
+
+def _interrupted() -> NoReturn:
+    """Ctrl-C: end at once, without waiting for threads. Whatever is half-way is rolled back."""
+    _complain("interrupted; what was stored is kept, the next sync goes on from there")
+    os._exit(INTERRUPTED)
 
 
 @batches.command()

@@ -1,7 +1,10 @@
 """The composition root for Dagster: assets, jobs, schedule, checks and their resources."""
 
 import logging
+import uuid
 import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import dagster as dg
@@ -59,14 +62,34 @@ warnings.filterwarnings("ignore", "Parameter `owners` of initializer `SensorDefi
 defs = build_definitions(load_settings())
 
 
-def run_job(name: str, run_config: dict[str, Any], progress: Progress) -> RunOutcome:
-    """Run a job in this process, recorded in the instance of DAGSTER_HOME like any other run."""
+def run_job(
+    name: str, run_config: dict[str, Any], progress: Progress, interrupted: Callable[[], None] = lambda: None
+) -> RunOutcome:
+    """Run a job in this process, recorded in the instance of DAGSTER_HOME like any other run.
+
+    Raises KeyboardInterrupt on Ctrl-C, with the run recorded as canceled; its thread is still at work then, so the
+    process is to end in ``interrupted``. What was stored is whole: everything is written in transactions.
+    """
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    with dg.DagsterInstance.get() as instance:
-        result = defs.resolve_job_def(name).execute_in_process(
-            run_config=run_config | quiet, instance=instance, raise_on_error=False, resources={"progress": progress}
+    run_id = str(uuid.uuid4())
+    with dg.DagsterInstance.get() as instance, ThreadPoolExecutor(1) as pool:
+        # In the main thread Dagster would catch the interrupt itself, and the steps' retry policy would go on.
+        running = pool.submit(
+            defs.resolve_job_def(name).execute_in_process,
+            run_config=run_config | quiet,
+            instance=instance,
+            raise_on_error=False,
+            run_id=run_id,
+            resources={"progress": progress},
         )
-    return _outcome(result)
+        try:
+            return _outcome(running.result())
+        except KeyboardInterrupt:
+            run = instance.get_run_by_id(run_id)
+            if run:
+                instance.report_run_canceled(run)
+            interrupted()
+            raise
 
 
 def _outcome(result: dg.ExecuteInProcessResult) -> RunOutcome:
@@ -81,6 +104,8 @@ def _outcome(result: dg.ExecuteInProcessResult) -> RunOutcome:
             error = event.step_failure_data.error
             while error and error.cause:  # a step's error is wrapped, and wrapped again after retries
                 error = error.cause
-            line = planned.description if planned else (error.message.strip().splitlines() if error else [""])[0]
+            line = (
+                planned.description if planned else next(iter(error.message.strip().splitlines()), "") if error else ""
+            )
             return RunOutcome(result.run_id, False, line, event.step_key, crashed=planned is None, metadata=metadata)
     return RunOutcome(result.run_id, result.success, crashed=not result.success, metadata=metadata)

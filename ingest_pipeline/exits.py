@@ -13,6 +13,9 @@ from ingest_pipeline.errors import (
 FAILED, USAGE = 1, 2
 """Some documents failed; wrong usage or configuration. 0 is for done."""
 
+INTERRUPTED = 130
+"""Ended by Ctrl-C, as shells say it."""
+
 
 def explain(error: IngestError | DBAPIError) -> tuple[str, int]:
     """What to print and the exit code."""
