@@ -20,13 +20,14 @@ from assets.config import parsed
 from assets.events import log_planned
 from assets.metadata import failure_table, source_metadata
 from assets.source_assets import DIRECT, documents_asset
+from assets.unrecorded import record_unrecorded
 from ingest_pipeline.documents import Source
 from ingest_pipeline.partitions import Partitioning
 from ingest_pipeline.progress import Progress
 from ingest_pipeline.sources.inbox import FOLDERS
 from ingest_pipeline.store.audits import count_failed
 from ingest_pipeline.store.counts import load_failed_in_run
-from ingest_pipeline.store.direct import adopt_unrecorded, profile_of_document
+from ingest_pipeline.store.direct import profile_of_document
 from ingest_pipeline.store.extractions import Reextract, Selection
 from ingest_pipeline.store.lookup import check_profiles
 from ingest_pipeline.store.overview import load_overview
@@ -136,8 +137,8 @@ def _build_ops(partitioning: Partitioning) -> list[dg.OpDefinition]:
             # Stopped half-way (a spent budget, a refused key): the tables of what is done are built all the same.
             steps.fold(context, None, store, partitioning, progress)
             raise
-        adopted = steps.by_partition(adopt_unrecorded(store.engine, context.run.run_id), partitioning)
-        steps.record_extractions(context, store, partitioning, adopted)
+        if not config.profiles:
+            record_unrecorded(context, store, partitioning, progress)
 
     @dg.op(out=dg.Out(dg.Nothing), description="The ingest extraction op for one stored text.")
     def text_extract_op(

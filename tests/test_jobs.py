@@ -258,6 +258,24 @@ def test_texts_stored_outside_are_recorded_by_the_next_sync(place: Workplace) ->
     assert materialized(place.run()) == dict.fromkeys(SOURCES, 1)
 
 
+def test_what_no_run_recorded_is_recorded_by_the_next(place: Workplace) -> None:
+    """A run killed between storing and recording, or a new DAGSTER_HOME: nothing is extracted again."""
+    place.stumble("fail:plumber")
+    place.run()
+
+    with dg.DagsterInstance.ephemeral() as other:
+        elsewhere = Workplace(place.home, other)
+        result = elsewhere.run()
+        again = elsewhere.run()
+
+    assert partitions(result, "extractions") == {f"{key}|email" for key in keys(place, ANA, CYD)}
+    assert all(partitions(result, table) == keys(place, ANA, BEN, CYD) for table in TABLES)
+    (ana,) = keys(place, ANA)
+    found = metadata(result, "extractions", f"{ana}|email")
+    assert (found["documents"], found["extracted"]) == (1, 0)
+    assert materialized(again) == dict.fromkeys(SOURCES, 1)
+
+
 UNKNOWN = "3b9d8a56-3b0e-4b39-9d21-000000000001"
 
 

@@ -1,4 +1,4 @@
-"""What partitions hold in all, and what failed in a run: the figures that stand beside what a run did."""
+"""What partitions hold in all, which of them are done, and what failed in a run."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from sqlalchemy import Engine, case, func, select
 
 from ingest_pipeline.documents import Source
 from ingest_pipeline.store.engine import reading
-from ingest_pipeline.store.tables import DocumentRow, ExtractionRow, ObservationRow
+from ingest_pipeline.store.tables import DocumentRow, ExtractionRow, ObservationRow, Profile
 from ingest_pipeline.store.upsert import select_in
 
 
@@ -72,3 +72,26 @@ def load_failed_in_run(engine: Engine, run_id: str) -> dict[Source, set[str]]:
         for source, profile in connection.execute(query):
             failed.setdefault(Source(source), set()).add(profile)
     return failed
+
+
+def load_finished(engine: Engine) -> list[tuple[str, Source, bool]]:
+    """(partition key, source, whether all its documents are extracted) of every profile and source with documents."""
+    query = (
+        select(
+            Profile.partition_key, DocumentRow.source, func.sum(case((DocumentRow.state != "done", 1), else_=0)) == 0
+        )
+        .join(Profile, Profile.id == DocumentRow.profile_id)
+        .where(DocumentRow.superseded_at.is_(None), Profile.merged_into.is_(None))
+        .group_by(Profile.partition_key, DocumentRow.source)
+    )
+    with reading(engine) as connection:
+        return [(key, Source(source), bool(finished)) for key, source, finished in connection.execute(query)]
+
+
+def load_folded(engine: Engine) -> list[tuple[str, str]]:
+    """(id, partition key) of the living profiles whose tables are up to date."""
+    query = select(Profile.id, Profile.partition_key).where(
+        Profile.merged_into.is_(None), Profile.changes == Profile.folded
+    )
+    with reading(engine) as connection:
+        return [(profile, key) for profile, key in connection.execute(query)]
