@@ -67,6 +67,7 @@ def build_jobs(partitioning: Partitioning) -> list[dg.JobDefinition]:
     @dg.job(
         description="Read what is new, extract what is pending, fold what changed.",
         executor_def=dg.multi_or_in_process_executor,
+        tags={"ingest/job": "nightly_sync"},
     )
     def nightly_sync() -> None:
         verdict_op(tables_op(extract_op(sync_op())))
