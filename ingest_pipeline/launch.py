@@ -13,6 +13,8 @@ _DAGSTER_YAML = """\
 # Written once; change it as you like. Runs, schedules and the event log are kept in this folder.
 telemetry:
   enabled: false
+nux:
+  enabled: false
 """
 
 
