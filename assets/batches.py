@@ -81,11 +81,12 @@ def build_batch_jobs(
 def _record(
     context: dg.OpExecutionContext, store: StoreResource, partitioning: Partitioning, outcomes: Iterable[KeyOutcome]
 ) -> None:
-    for key, group in steps.by_partition(outcomes, partitioning).items():
-        if any(outcome.bad for outcome in group):
-            log_planned(context, steps.EXTRACTIONS, key)
-        else:
-            steps.record_extractions(context, store, partitioning, {key: group})
+    groups = steps.by_partition(outcomes, partitioning)
+    bad = {key for key, group in groups.items() if any(outcome.bad for outcome in group)}
+    for key in bad:
+        log_planned(context, steps.EXTRACTIONS, key)
+    good = {key: group for key, group in groups.items() if key not in bad}
+    steps.record_extractions(context, store, partitioning, good)
 
 
 def build_batch_sensor(jobs: list[dg.JobDefinition]) -> dg.SensorDefinition:
