@@ -35,6 +35,7 @@ class Role(StrEnum):
 
     SUBJECT = "subject"  # the profile's person, in their own words
     FIELD = "field"  # a filled column of the person's record, as a "Label: value" line
+    SIGNATURE = "signature"  # the block under their mails: name, title, company, phone
     NOTE = "note"  # a statement about the person in their record, such as a rep's note
     STAFF = "staff"
     OTHER = "other"
@@ -42,7 +43,7 @@ class Role(StrEnum):
     SYSTEM = "system"
 
 
-EVIDENCE_ROLES = frozenset({Role.SUBJECT, Role.FIELD, Role.NOTE})
+EVIDENCE_ROLES = frozenset({Role.SUBJECT, Role.FIELD, Role.SIGNATURE, Role.NOTE})
 
 
 @dataclass(frozen=True, slots=True, order=True)

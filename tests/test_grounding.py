@@ -82,9 +82,9 @@ def test_what_the_subject_did_not_say_is_dropped(candidate: Candidate, reason: s
 
 @pytest.mark.parametrize("role", list(Role))
 def test_only_evidence_roles_prove_anything(role: Role) -> None:
-    """Own words, record fields and notes about the person."""
+    """Own words, their mails' signature, record fields and notes about the person."""
     result = ground(_document((role, "Lisbon it is")), [_trait("location", "Lisbon", "Lisbon it is")], SCHEMA)
-    assert bool(result.observations) is (role in {Role.SUBJECT, Role.FIELD, Role.NOTE})
+    assert bool(result.observations) is (role in {Role.SUBJECT, Role.SIGNATURE, Role.FIELD, Role.NOTE})
 
 
 def test_the_hint_says_which_occurrence_is_meant() -> None:

@@ -22,7 +22,7 @@ from ingest_pipeline.extraction.prompt import (
 from ingest_pipeline.extraction.traits import TraitSchema, load_traits, parse_traits
 from ingest_pipeline.llm.prices import estimate_tokens
 
-WORDING = {"1": "8a338099e0889746"}
+WORDING = {"1": "8a338099e0889746", "2": "bb3d9ca495119051"}
 """Version -> hash of every word of it, the parts that are composed included."""
 
 MAY = datetime(2024, 5, 3, 9, 30, tzinfo=UTC)

@@ -37,12 +37,17 @@ class ReadOptions:
     """Settings that change what a reader returns.
 
     ``internal_domains`` are lower case; ``phone_region`` is an ISO country code or "" (then only numbers with a
-    leading + become identifiers); ``timezone`` is the IANA zone for naive times.
+    leading + become identifiers); ``timezone`` is the IANA zone for naive times. ``date_order`` (``dmy``, ``mdy``,
+    ``ymd`` or "") decides dates that a file leaves open; ``workspace`` names the account a chat export comes from
+    where the export does not; ``exclude_columns`` are labels of CRM columns, lower case, that are never read.
     """
 
     internal_domains: frozenset[str] = frozenset()
     phone_region: str = ""
     timezone: str = "UTC"
+    date_order: str = ""
+    workspace: str = ""
+    exclude_columns: frozenset[str] = frozenset()
     max_cell_chars: int = 10_000_000
     max_message_bytes: int = 25_000_000
     max_member_bytes: int = 2_000_000_000

@@ -3,6 +3,9 @@
 internal_domains: [northwind.example]   # added to INGEST_INTERNAL_DOMAINS
 timezone: Europe/Berlin                 # instead of INGEST_TIMEZONE
 phone_region: DE                        # instead of INGEST_PHONE_REGION
+date_order: dmy                         # dmy, mdy or ymd: for dates that a file leaves open, such as 03/04/24
+workspace: northwind                    # names the account where a chat export does not
+exclude_columns: [Birthdate, Fax]       # labels of CRM columns that are never read
 """
 
 from dataclasses import replace
@@ -16,7 +19,8 @@ from ingest_pipeline.sources.base import ReadOptions
 
 NAME = "_source.yaml"
 _MAX_BYTES = 100_000
-_KEYS = ("internal_domains", "timezone", "phone_region")
+_KEYS = ("internal_domains", "timezone", "phone_region", "date_order", "workspace", "exclude_columns")
+_DATE_ORDERS = ("dmy", "mdy", "ymd")
 
 
 def apply_folder_options(options: ReadOptions, content: bytes, name: str) -> ReadOptions:
@@ -25,15 +29,24 @@ def apply_folder_options(options: ReadOptions, content: bytes, name: str) -> Rea
     unknown = sorted(set(values) - set(_KEYS))
     if unknown:
         raise ConfigurationError(f"{name}: unknown setting {unknown[0]!r}; known are {', '.join(_KEYS)}")
-    domains = values.get("internal_domains", [])
-    if not isinstance(domains, list) or not all(isinstance(domain, str) for domain in domains):
-        raise ConfigurationError(f"{name}: internal_domains must be a list of domains")
+    domains = _texts(values, "internal_domains", "domains", name)
+    columns = _texts(values, "exclude_columns", "column labels", name)
     return replace(
         options,
         internal_domains=options.internal_domains | {domain.lower().removeprefix("@") for domain in domains},
+        exclude_columns=options.exclude_columns | {" ".join(column.lower().split()) for column in columns},
         timezone=_timezone(values.get("timezone", options.timezone), name),
         phone_region=_region(values.get("phone_region", options.phone_region), name),
+        date_order=_date_order(values.get("date_order", options.date_order), name),
+        workspace=_workspace(values.get("workspace", options.workspace), name),
     )
+
+
+def _texts(values: dict[str, Any], key: str, what: str, name: str) -> list[str]:
+    texts = values.get(key, [])
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ConfigurationError(f"{name}: {key} must be a list of {what}")
+    return texts
 
 
 def _load(content: bytes, name: str) -> dict[str, Any]:
@@ -62,3 +75,15 @@ def _region(value: object, name: str) -> str:
     if not isinstance(value, str) or len(value) not in (0, 2):
         raise ConfigurationError(f"{name}: phone_region must be a two-letter country code such as DE")
     return value.upper()
+
+
+def _date_order(value: object, name: str) -> str:
+    if value and value not in _DATE_ORDERS:
+        raise ConfigurationError(f"{name}: date_order must be one of {', '.join(_DATE_ORDERS)}")
+    return str(value or "")
+
+
+def _workspace(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name}: workspace must be a name")
+    return value.strip()
