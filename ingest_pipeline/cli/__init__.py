@@ -1,0 +1,27 @@
+"""The command line, ``ingest``. Exit codes: 0 done, 1 some documents failed, 2 usage or configuration error.
+
+A module per group of commands; each registers its own on ``app``.
+"""
+
+import sys
+
+from sqlalchemy.exc import DBAPIError
+
+from ingest_pipeline.cli import database, looking, running, texts
+from ingest_pipeline.cli.app import app, complain
+from ingest_pipeline.console import tolerate_any_encoding
+from ingest_pipeline.errors import IngestError
+from ingest_pipeline.exits import explain
+
+__all__ = ["app", "database", "looking", "main", "running", "texts"]
+
+
+def main() -> None:
+    """The entry point: errors raised on purpose end in one line and exit code 2."""
+    tolerate_any_encoding()
+    try:
+        app()
+    except (IngestError, DBAPIError) as error:
+        message, code = explain(error)
+        complain(message)
+        sys.exit(code)

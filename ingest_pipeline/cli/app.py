@@ -1,0 +1,81 @@
+"""The application object, and what its commands share: options, output, opening the store."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from ingest_pipeline.console import OutputConsole, write
+from ingest_pipeline.documents import Json, Source
+from ingest_pipeline.settings import load_settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from ingest_pipeline.pipeline import Pipeline
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="CRM exports, mailboxes and chat archives become user profiles, each fact with the sentence that proves it.",
+)
+
+console = OutputConsole()
+errors = Console(stderr=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
+Profile = Annotated[
+    str, typer.Argument(metavar="PROFILE", help="A profile id, an external id, or an identifier such as alex@acme.com.")
+]
+Looked = Annotated[
+    str, typer.Argument(metavar="PROFILE", help="A profile id or its first characters, an external id or identifier.")
+]
+Sources = Annotated[list[Source] | None, typer.Option("--source", help="Only this source; may be given several times.")]
+
+
+def complain(message: str) -> None:
+    errors.print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def say(message: str, style: str | None = None) -> None:
+    """One line, as it is."""
+    console.print(message, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_json(value: Json) -> None:
+    write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
+
+
+@contextmanager
+def opened() -> Iterator["Pipeline"]:
+    from ingest_pipeline.pipeline import open_pipeline
+
+    pipeline = open_pipeline(load_settings())
+    try:
+        yield pipeline
+    finally:
+        pipeline.close()
+
+
+@contextmanager
+def open_store() -> Iterator["Engine"]:
+    """The database alone: looking needs neither a trait schema nor a model."""
+    from ingest_pipeline.store.engine import open_engine
+
+    engine = open_engine(load_settings().database_url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def resolve(profiles: list[str]) -> list[str]:
+    """Profile ids: run config is kept for good, so no e-mail address may stand in it."""
+    from ingest_pipeline.store.lookup import find_profile
+
+    with open_store() as engine:
+        return [find_profile(engine, reference) for reference in profiles]

@@ -1,0 +1,119 @@
+"""Commands that look: ``profiles``, ``show``, ``why``, ``status``."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from ingest_pipeline.cli.app import AsJson, Looked, app, console, open_store, print_json, say
+from ingest_pipeline.errors import ConfigurationError
+from ingest_pipeline.settings import load_settings
+
+
+@app.command()
+def profiles(
+    search: Annotated[str, typer.Option(help="Part of a name, external id or identifier.")] = "",
+    ambiguous: Annotated[bool, typer.Option("--ambiguous", help="Identifiers that several people claim.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    offset: Annotated[int, typer.Option(min=0)] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """List profiles."""
+    from ingest_pipeline.store.lookup import list_ambiguous, list_profiles
+    from ingest_pipeline.terminal import ambiguous_table, profiles_table
+
+    with open_store() as engine:
+        if ambiguous:
+            shared = list_ambiguous(engine)
+            if as_json:
+                print_json([asdict(one) for one in shared])
+            elif shared:
+                console.print(ambiguous_table(shared))
+            else:
+                say("No identifier is claimed by several people.")
+            return
+        found, total = list_profiles(engine, search, limit, offset)
+    if as_json:
+        print_json({"profiles": [asdict(p) for p in found], "total": total})
+        return
+    if found:
+        console.print(profiles_table(found, console.width))
+    say(f"{len(found):,} of {total:,}" + (" that match" if search.strip() else ""))
+
+
+@app.command()
+def show(profile: Looked, as_json: AsJson = False) -> None:
+    """Show a profile: its traits, memories, earlier values, and a sentence behind each."""
+    from ingest_pipeline import wire
+    from ingest_pipeline.store.facts import load_facts
+    from ingest_pipeline.store.lookup import find_profile
+    from ingest_pipeline.terminal import show_profile
+
+    with open_store() as engine:
+        facts = load_facts(engine, find_profile(engine, profile, by_start=True))
+    if as_json:
+        print_json(
+            {
+                "profile": wire.profile_json(facts) | {"name": facts.name, "identifiers": facts.identifiers},
+                "traits": [wire.trait_json(fact, facts.id) for fact in facts.traits],
+                "memories": [wire.memory_json(fact, facts.id) for fact in facts.memories],
+                "history": [wire.past_json(past) for past in facts.history],
+            }
+        )
+    else:
+        show_profile(console, facts)
+
+
+@app.command()
+def why(
+    profile: Looked,
+    fact: Annotated[str, typer.Argument(metavar="TRAIT_KEY|MEMORY_ID", help="As `ingest show` lists them.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what proves a trait or memory: quote, place in the document, source, record and file."""
+    from ingest_pipeline import wire
+    from ingest_pipeline.store.facts import load_fact
+    from ingest_pipeline.store.lookup import find_profile
+    from ingest_pipeline.terminal import show_why
+
+    with open_store() as engine:
+        profile_id = find_profile(engine, profile, by_start=True)
+        found, history = load_fact(engine, profile_id, fact)
+    if as_json:
+        shape = wire.trait_json if found.kind == "trait" else wire.memory_json
+        print_json(
+            {
+                found.kind: shape(found, profile_id),
+                "evidence": [wire.lineage_json(proof) for proof in found.proofs],
+                "history": [wire.past_json(past) for past in history],
+            }
+        )
+    else:
+        show_why(console, found, history)
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Show what is in the store, what is pending and will cost, what failed and was rejected, and what was spent."""
+    from ingest_pipeline.batching import open_batches
+    from ingest_pipeline.estimating import estimate_pending, load_last_minute
+    from ingest_pipeline.store.overview import load_overview
+    from ingest_pipeline.terminal import show_estimate, show_last_minute, show_overview
+
+    settings = load_settings()
+    with open_store() as engine:
+        overview, last_minute, under_way = load_overview(engine), load_last_minute(engine), open_batches(engine)
+        try:
+            estimate, trouble = estimate_pending(engine, settings), None
+        except ConfigurationError as error:  # looking goes on with wrong settings: it may show what is wrong
+            estimate, trouble = None, str(error)
+    if as_json:
+        more = {"last_minute": asdict(last_minute), "estimate": asdict(estimate) if estimate else {"error": trouble}}
+        print_json(asdict(overview) | more | {"batches": [asdict(batch) for batch in under_way]})
+        return
+    show_overview(console, overview)
+    show_last_minute(console, last_minute, under_way)
+    if estimate and estimate.documents:
+        show_estimate(console, estimate)
+    if trouble:
+        say(f"no estimate: {trouble}")
