@@ -5,19 +5,22 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, Engine, insert, select, text
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 import ingest_pipeline.llm.tables
 import ingest_pipeline.store
 import ingest_pipeline.store.tables
+from ingest_pipeline.documents import stable_id
 from ingest_pipeline.errors import ConfigurationError, StoreUnavailable
 from ingest_pipeline.store.base import Base
 from ingest_pipeline.store.engine import (
@@ -29,6 +32,7 @@ from ingest_pipeline.store.engine import (
     upgrade,
     write,
 )
+from ingest_pipeline.store.tables import AuditRow, DocumentRow, Memory, TraitHistory
 
 
 @pytest.mark.parametrize(
@@ -106,6 +110,60 @@ def test_models_and_migrated_database_agree(engine: Engine) -> None:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
+
+
+def migrate(engine: Engine, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(str(ingest_pipeline.store.__file__)).parent / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        (command.upgrade if revision > (current_revision(engine) or "") else command.downgrade)(config, revision)
+
+
+def test_what_an_older_version_stored_survives_the_upgrade_and_the_way_back(database_url: str) -> None:
+    engine = create_store_engine(database_url)
+    migrate(engine, "0001")
+    profile, document = stable_id("profile"), stable_id("document")
+    rows = [
+        "INSERT INTO profiles (id, partition_key, bucket, summary_version, changes, folded, created_at, updated_at) "
+        "VALUES (:profile, 'k', 1, 0, 1, 1, :now, :now)",
+        "INSERT INTO documents (id, record_key, profile_id, source, origin, kind, native_id, text, segments, metadata, "
+        "content_hash, state, created_at) VALUES (:document, :document, :profile, 'direct', 'api', 'text', 'n', 'Hello', "
+        "'[]', '{}', 'h', 'done', :now)",
+        "INSERT INTO memories (id, profile_id, type, content, importance, confidence, created_at, updated_at) "
+        "VALUES (:document, :profile, 'fact', 'Says hello', 0.5, 0.9, :now, :now)",
+        "INSERT INTO trait_history (id, profile_id, key, value, confidence, observation_id, ended_by) "
+        "VALUES (:document, :profile, 'city', '\"Rome\"', 0.9, :document, :document)",
+    ]
+    sqlite = engine.dialect.name == "sqlite"
+    values = {name: value.replace("-", "") if sqlite else value for name, value in
+              (("profile", profile), ("document", document))}  # fmt: skip
+    with engine.begin() as connection:
+        for row in rows:
+            connection.execute(text(row), values | {"now": "2024-05-03 10:00:00"})
+    migrate(engine, HEAD_REVISION)
+    with engine.connect() as connection:
+        assert connection.execute(select(DocumentRow.given_to)).scalar_one() == profile
+        assert connection.execute(select(Memory.source, Memory.sightings)).one() == ("extracted", 1)
+        assert connection.execute(select(TraitHistory.reason, TraitHistory.value)).one() == ("replaced", "Rome")
+    migrate(engine, "0001")
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT text FROM documents")).scalar_one() == "Hello"
+        assert connection.execute(text("SELECT count(*) FROM lineage")).scalar_one() == 0
+    migrate(engine, HEAD_REVISION)
+    engine.dispose()
+
+
+@pytest.mark.parametrize("change", ["UPDATE audit_log SET actor = 'me'", "DELETE FROM audit_log"])
+def test_the_audit_log_is_append_only(engine: Engine, change: str) -> None:
+    row = {"id": stable_id("a"), "at": datetime(2024, 5, 3, tzinfo=UTC), "actor": "ana", "via": "cli", "action": "show",
+           "profile_id": None, "detail": {}}  # fmt: skip
+    with engine.begin() as connection:
+        connection.execute(insert(AuditRow), [row])
+    with pytest.raises(DBAPIError, match="append-only"), engine.begin() as connection:
+        connection.execute(text(change))
+    with engine.connect() as connection:
+        assert connection.execute(select(AuditRow.actor)).scalar_one() == "ana"
 
 
 def test_several_processes_may_open_a_new_database_at_once(database_url: str) -> None:

@@ -53,7 +53,8 @@ def save_text(
         "segments": [segment_json(segment) for segment in segments],
         "metadata": {"source": source, "metadata": metadata}, "occurred_at": occurred_at, "modified_at": None,
         "content_hash": digest, "file_id": None, "position": None, "superseded_at": None, "state": "pending",
-        "fingerprint": None, "wanted": wanted, "created_at": now, "run_id": None,
+        "fingerprint": None, "wanted": wanted, "given_to": profile_id, "created_at": now,
+        "run_id": None,
     }  # fmt: skip
 
     def save(connection: Connection) -> None:

@@ -88,6 +88,7 @@ def _rows(source: Source, record: Record, now: datetime, run_id: str | None) -> 
             "state": "pending",
             "fingerprint": None,
             "wanted": None,
+            "given_to": None,
             "created_at": now,
             "run_id": run_id,
         }

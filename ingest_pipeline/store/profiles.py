@@ -190,6 +190,7 @@ class _Rows:
             self.traits[t.id] = {
                 "id": t.id, "profile_id": profile_id, "key": t.key, "value": t.value, "value_type": t.value_type,
                 "category": t.category, "confidence": t.confidence, "source": "extracted",
+                "alternatives": None, "edit_id": None,
                 "valid_from": t.valid_from, **stamps,
             }  # fmt: skip
             for observed, element in t.evidence:
@@ -198,6 +199,7 @@ class _Rows:
             self.memories[m.id] = {
                 "id": m.id, "profile_id": profile_id, "type": m.type, "content": m.content,
                 "importance": m.importance, "confidence": m.confidence, "occurred_at": m.occurred_at,
+                "event_at": None, "source": "extracted", "sightings": len(m.evidence), "edit_id": None,
                 "last_accessed_at": None, **stamps,
             }  # fmt: skip
             for observed in m.evidence:
@@ -206,7 +208,7 @@ class _Rows:
             self.history[h.id] = {
                 "id": h.id, "profile_id": profile_id, "key": h.key, "value": h.value, "confidence": h.confidence,
                 "valid_from": h.valid_from, "valid_to": h.valid_to, "observation_id": h.observation_id,
-                "ended_by": h.ended_by,
+                "reason": "replaced", "edit_id": None, "ended_by": h.ended_by,
             }  # fmt: skip
 
     def _add_evidence(

@@ -4,6 +4,7 @@ files ─┬─ rejections
        └─ documents ─┬─ extractions
                      └─ observations ── evidence ──▶ traits | memories ──▶ profiles
 persons ── person_identifiers ── identifiers ──▶ profiles
+edits ──▶ traits | memories | profiles          audit_log, erased, store_state stand for themselves
 """
 
 from datetime import datetime
@@ -17,17 +18,21 @@ from ingest_pipeline.store.base import Base, Id, JsonType
 
 _PENDING = "state <> 'done' AND superseded_at IS NULL AND profile_id IS NOT NULL"
 _UNFOLDED = "changes <> folded"
+_DATED = "refold_at IS NOT NULL"
 
 
 class Profile(Base):
     """One person. ``bucket`` is the stable hash bucket that may serve as its partition.
 
-    ``changes`` counts what happened to its observations, ``folded`` is the count last folded.
+    ``changes`` counts what happened to its observations and edits, ``folded`` is the count last folded. ``refold_at``
+    is when a claim made for a day to come takes effect. ``summary_source`` is ``template``, ``llm`` or ``manual``;
+    ``summary_inputs`` the SHA-256 of what the summary was made from.
     """
 
     __tablename__ = "profiles"
     __table_args__ = (
         Index("ix_profiles_unfolded", "id", sqlite_where=text(_UNFOLDED), postgresql_where=text(_UNFOLDED)),
+        Index("ix_profiles_refold", "refold_at", sqlite_where=text(_DATED), postgresql_where=text(_DATED)),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
@@ -38,9 +43,12 @@ class Profile(Base):
     summary: Mapped[str | None] = mapped_column(Text)
     summary_version: Mapped[int] = mapped_column(default=0)
     summary_updated_at: Mapped[datetime | None]
+    summary_source: Mapped[str | None] = mapped_column(String(8))
+    summary_inputs: Mapped[str | None] = mapped_column(String(64))
     merged_into: Mapped[str | None] = mapped_column(Id, ForeignKey("profiles.id"), index=True)
     changes: Mapped[int] = mapped_column(default=0)
     folded: Mapped[int] = mapped_column(default=0)
+    refold_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -117,7 +125,8 @@ class DocumentRow(Base):
     ``record_key`` is what the versions of one record about one person share. ``state`` is ``pending``, ``done`` or
     ``failed`` and ``fingerprint`` the extractor that said so: the newest row of ``extractions``, kept here so that
     finding the pending documents costs no more than there are. ``wanted`` says that only its ``trait``s or
-    ``memory``s, or ``none``, are to be folded in; null: both.
+    ``memory``s, or ``none``, are to be folded in; null: both. ``given_to`` is the profile that a direct text was given
+    for: a merge moves ``profile_id``, a split takes it back there.
     """
 
     __tablename__ = "documents"
@@ -148,6 +157,7 @@ class DocumentRow(Base):
     state: Mapped[str] = mapped_column(String(16), default="pending")
     fingerprint: Mapped[str | None] = mapped_column(String(128))
     wanted: Mapped[str | None] = mapped_column(String(8))
+    given_to: Mapped[str | None] = mapped_column(Id, index=True)
     created_at: Mapped[datetime]
     run_id: Mapped[str | None] = mapped_column(String(64))
 
@@ -205,7 +215,11 @@ class ObservationRow(Base):
 
 
 class TraitRow(Base):
-    """A typed attribute of a profile, as folded. ``value`` of an array trait is a list."""
+    """A typed attribute of a profile, as folded. ``value`` of an array trait is a list.
+
+    ``source``: ``extracted``, ``manual`` or ``inferred``. ``alternatives`` are the values that the evidence cannot
+    choose between and ``value``: a conflict for a person to decide. ``edit_id``: who set or confirmed it.
+    """
 
     __tablename__ = "traits"
     __table_args__ = (UniqueConstraint("profile_id", "key"),)
@@ -218,13 +232,19 @@ class TraitRow(Base):
     category: Mapped[str | None]
     confidence: Mapped[float]
     source: Mapped[str] = mapped_column(String(16))
+    alternatives: Mapped[list[Any] | None] = mapped_column(JsonType)
+    edit_id: Mapped[str | None] = mapped_column(Id)
     valid_from: Mapped[datetime | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
 
 class TraitHistory(Base):
-    """A value that held before: from ``valid_from`` until ``valid_to``, when ``ended_by`` replaced or retracted it."""
+    """A value that held before: from ``valid_from`` until ``valid_to``, when ``ended_by`` ended it.
+
+    ``reason``: ``replaced`` or ``retracted`` by an observation, ``set``, ``cleared`` or ``rejected`` by an edit.
+    ``observation_id`` is the first that claimed the value, null for a manual one, which has ``edit_id``.
+    """
 
     __tablename__ = "trait_history"
 
@@ -235,12 +255,19 @@ class TraitHistory(Base):
     confidence: Mapped[float]
     valid_from: Mapped[datetime | None]
     valid_to: Mapped[datetime | None]
-    observation_id: Mapped[str] = mapped_column(Id)
+    reason: Mapped[str] = mapped_column(String(16))
+    observation_id: Mapped[str | None] = mapped_column(Id)
+    edit_id: Mapped[str | None] = mapped_column(Id)
     ended_by: Mapped[str] = mapped_column(Id)
 
 
 class Memory(Base):
-    """One sentence worth remembering about a profile, as folded. ``occurred_at`` is when it was last said."""
+    """One sentence worth remembering about a profile, as folded. ``occurred_at`` is when it was last said.
+
+    ``source``: ``extracted`` or ``manual``. ``event_at``: the day an event is or was on. ``sightings`` counts the
+    independent pieces of evidence. ``edit_id``: who wrote, changed or confirmed it. ``importance`` is as of
+    ``occurred_at``; it decays when read.
+    """
 
     __tablename__ = "memories"
 
@@ -251,13 +278,20 @@ class Memory(Base):
     importance: Mapped[float]
     confidence: Mapped[float]
     occurred_at: Mapped[datetime | None]
+    event_at: Mapped[datetime | None]
+    source: Mapped[str] = mapped_column(String(16))
+    sightings: Mapped[int]
+    edit_id: Mapped[str | None] = mapped_column(Id)
     last_accessed_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
 
 class Evidence(Base):
-    """Trait or memory ↔ observation ↔ document: the lineage. ``value`` is the element of an array trait."""
+    """Trait or memory ↔ observation ↔ document: the lineage.
+
+    ``value`` is the element of an array trait, or which of a trait's conflicting values is proven; null: its value.
+    """
 
     __tablename__ = "evidence"
     __table_args__ = (CheckConstraint("(trait_id IS NULL) <> (memory_id IS NULL)", name="ck_evidence_one_fact"),)
@@ -273,3 +307,58 @@ class Evidence(Base):
     end_char: Mapped[int]
     value: Mapped[Json | None] = mapped_column(JsonType)
     occurred_at: Mapped[datetime | None]
+
+
+class EditRow(Base):
+    """What a person decided about a profile. Append-only: the latest edit of a target holds, whatever is extracted.
+
+    ``profile_id`` is the profile it was made on, which may have been merged since. ``action``: ``set``, ``clear``,
+    ``confirm``, ``reject``, ``unreject``, ``revise``; ``merge``, ``split``. ``kind``: ``trait``, ``memory``,
+    ``summary`` or ``profile``. ``key`` is the trait key or memory type. ``target`` names the value or sentence meant,
+    as ``fold.claim_key`` writes it; ``value`` what is to hold instead. ``actor`` is who did it.
+    """
+
+    __tablename__ = "edits"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    profile_id: Mapped[str] = mapped_column(Id, ForeignKey("profiles.id"), index=True)
+    at: Mapped[datetime]
+    actor: Mapped[str]
+    action: Mapped[str] = mapped_column(String(16))
+    kind: Mapped[str] = mapped_column(String(8))
+    key: Mapped[str]
+    target: Mapped[str | None] = mapped_column(Text)
+    value: Mapped[Json | None] = mapped_column(JsonType)
+
+
+class AuditRow(Base):
+    """Who read, changed, exported or erased what of a profile. Holds no values. Append-only: triggers refuse more."""
+
+    __tablename__ = "audit_log"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    at: Mapped[datetime] = mapped_column(index=True)
+    actor: Mapped[str]
+    via: Mapped[str] = mapped_column(String(8))
+    action: Mapped[str] = mapped_column(String(16))
+    profile_id: Mapped[str | None] = mapped_column(Id, index=True)
+    detail: Mapped[dict[str, Any]]
+
+
+class ErasedRow(Base):
+    """A keyed hash (HMAC-SHA-256, hex) of an identifier of an erased person: what is read of it again is skipped."""
+
+    __tablename__ = "erased"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    erasure_id: Mapped[str] = mapped_column(Id, index=True)
+    erased_at: Mapped[datetime]
+
+
+class StateRow(Base):
+    """A fact about the store as a whole: ``fold`` is the fingerprint of the rules that all profiles were folded by."""
+
+    __tablename__ = "store_state"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    value: Mapped[str]
