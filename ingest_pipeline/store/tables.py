@@ -315,7 +315,7 @@ class EditRow(Base):
     ``profile_id`` is the profile it was made on, which may have been merged since. ``action``: ``set``, ``clear``,
     ``confirm``, ``reject``, ``unreject``, ``revise``; ``merge``, ``split``. ``kind``: ``trait``, ``memory``,
     ``summary`` or ``profile``. ``key`` is the trait key or memory type. ``target`` names the value or sentence meant,
-    as ``fold.claim_key`` writes it; ``value`` what is to hold instead. ``actor`` is who did it.
+    as ``edits.claim_key`` writes it; ``value`` what is to hold instead. ``actor`` is who did it.
     """
 
     __tablename__ = "edits"

@@ -1,0 +1,69 @@
+"""Edits: what a person decided about a profile. Input of the fold beside the observations, never changed or removed.
+
+    edits + observations ── fold ──▶ traits, memories, summary
+
+The latest edit of a target holds, by ``(at, id)``, in whatever order they arrive.
+
+| action     | trait                                          | memory                                   | summary        |
+|------------|------------------------------------------------|------------------------------------------|----------------|
+| set        | this value holds until set again or cleared    | a memory written by hand                 | this one stays |
+| clear      | evidence decides again                         | takes a ``set`` or ``revise`` back       | the usual way  |
+| confirm    | the value held at ``at``: newer evidence may end it | as sure as can be                   |                |
+| reject     | this value does not come back, from no evidence | nor does this sentence, nor a near one  |                |
+| unreject   | takes ``reject`` back                          | the same                                 |                |
+| revise     |                                                | other words, type or importance          |                |
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from ingest_pipeline.documents import Json
+
+
+class Action(StrEnum):
+    SET = "set"
+    CLEAR = "clear"
+    CONFIRM = "confirm"
+    REJECT = "reject"
+    UNREJECT = "unreject"
+    REVISE = "revise"
+    MERGE = "merge"
+    SPLIT = "split"
+
+
+class Target(StrEnum):
+    TRAIT = "trait"
+    MEMORY = "memory"
+    SUMMARY = "summary"
+    PROFILE = "profile"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One decision. ``at`` is in UTC, ``actor`` who made it.
+
+    ``key`` is the trait key, or the type of a memory that is set. ``target`` is the ``claim_key`` of the value or
+    sentence that is meant: of one element for an array trait, of any sentence of a memory's cluster. ``value``: the
+    trait's canonical value (the whole list for an array), the memory as ``{"content", "type", "importance"}`` with
+    what is not to change left out, the summary's text.
+    """
+
+    id: str
+    at: datetime
+    actor: str
+    action: Action
+    kind: Target
+    key: str
+    target: str | None = None
+    value: Json = None
+
+    def rank(self) -> tuple[datetime, str]:
+        """The latest holds."""
+        return (self.at, self.id)
+
+
+def claim_key(value: Json) -> str:
+    """What two spellings of one value or sentence share: case, spaces and final punctuation do not count."""
+    text = value if isinstance(value, str) else repr(value)
+    return " ".join(text.casefold().split()).rstrip(".!… ")
