@@ -4,14 +4,11 @@
 
 The latest edit of a target holds, by ``(at, id)``, in whatever order they arrive.
 
-| action     | trait                                          | memory                                   | summary        |
-|------------|------------------------------------------------|------------------------------------------|----------------|
-| set        | this value holds until set again or cleared    | a memory written by hand                 | this one stays |
-| clear      | evidence decides again                         | takes a ``set`` or ``revise`` back       | the usual way  |
-| confirm    | the value held at ``at``: newer evidence may end it | as sure as can be                   |                |
-| reject     | this value does not come back, from no evidence | nor does this sentence, nor a near one  |                |
-| unreject   | takes ``reject`` back                          | the same                                 |                |
-| revise     |                                                | other words, type or importance          |                |
+trait      set: the value holds until set again or cleared. clear: evidence decides again. confirm: the value held at
+           ``at``; only newer evidence may end it. reject: the value does not come back, from no evidence. unreject.
+memory     set: written by hand. clear: takes a ``set`` or ``revise`` back. confirm: as sure as can be. reject: neither
+           this sentence nor a near duplicate comes back. unreject. revise: other words, type or importance.
+summary    set: this text stays. clear: made from the facts again.
 """
 
 from dataclasses import dataclass

@@ -128,8 +128,8 @@ def test_what_an_older_version_stored_survives_the_upgrade_and_the_way_back(data
         "INSERT INTO profiles (id, partition_key, bucket, summary_version, changes, folded, created_at, updated_at) "
         "VALUES (:profile, 'k', 1, 0, 1, 1, :now, :now)",
         "INSERT INTO documents (id, record_key, profile_id, source, origin, kind, native_id, text, segments, "
-        "metadata, content_hash, state, created_at) VALUES (:document, :document, :profile, 'direct', 'api', 'text', 'n', "
-        "'Hello', '[]', '{}', 'h', 'done', :now)",
+        "metadata, content_hash, state, created_at) VALUES (:document, :document, :profile, 'direct', 'api', 'text', "
+        "'n', 'Hello', '[]', '{}', 'h', 'done', :now)",
         "INSERT INTO memories (id, profile_id, type, content, importance, confidence, created_at, updated_at) "
         "VALUES (:document, :profile, 'fact', 'Says hello', 0.5, 0.9, :now, :now)",
         "INSERT INTO trait_history (id, profile_id, key, value, confidence, observation_id, ended_by) "
