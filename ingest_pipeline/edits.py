@@ -4,10 +4,12 @@
 
 The latest edit of a target holds, by ``(at, id)``, in whatever order they arrive.
 
-trait      set: the value holds until set again or cleared. clear: evidence decides again. confirm: the value held at
-           ``at``; only newer evidence may end it. reject: the value does not come back, from no evidence. unreject.
-memory     set: written by hand. clear: takes a ``set`` or ``revise`` back. confirm: as sure as can be. reject: neither
-           this sentence nor a near duplicate comes back. unreject. revise: other words, type or importance.
+trait      set: the value holds until set again or cleared. clear: evidence decides again, ``set`` and ``confirm`` of the
+           key are taken back. confirm: the value held at ``at``; only newer evidence may end it. reject: the value does
+           not come back, from no evidence. unreject.
+memory     set: written by hand. clear: takes ``set``, ``revise`` and ``confirm`` back. confirm: as sure as can be.
+           reject: neither this sentence nor a near duplicate comes back. unreject. revise: other words, type or
+           importance.
 summary    set: this text stays. clear: made from the facts again.
 """
 
@@ -43,7 +45,7 @@ class Edit:
     ``key`` is the trait key, or the type of a memory that is set. ``target`` is the ``claim_key`` of the value or
     sentence that is meant: of one element for an array trait, of any sentence of a memory's cluster. ``value``: the
     trait's canonical value (the whole list for an array), the memory as ``{"content", "type", "importance"}`` with
-    what is not to change left out, the summary's text.
+    what is not to change left out, the summary's text. ``confidence`` (0–1) is what was given with a trait that is set.
     """
 
     id: str
@@ -54,6 +56,7 @@ class Edit:
     key: str
     target: str | None = None
     value: Json = None
+    confidence: float | None = None
 
     def rank(self) -> tuple[datetime, str]:
         """The latest holds."""

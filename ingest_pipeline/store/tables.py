@@ -315,7 +315,8 @@ class EditRow(Base):
     ``profile_id`` is the profile it was made on, which may have been merged since. ``action``: ``set``, ``clear``,
     ``confirm``, ``reject``, ``unreject``, ``revise``; ``merge``, ``split``. ``kind``: ``trait``, ``memory``,
     ``summary`` or ``profile``. ``key`` is the trait key or memory type. ``target`` names the value or sentence meant,
-    as ``edits.claim_key`` writes it; ``value`` what is to hold instead. ``actor`` is who did it.
+    as ``edits.claim_key`` writes it; ``value`` what is to hold instead, ``confidence`` how sure, if that was given.
+    ``actor`` is who did it.
     """
 
     __tablename__ = "edits"
@@ -329,6 +330,7 @@ class EditRow(Base):
     key: Mapped[str]
     target: Mapped[str | None] = mapped_column(Text)
     value: Mapped[Json | None] = mapped_column(JsonType)
+    confidence: Mapped[float | None]
 
 
 class AuditRow(Base):

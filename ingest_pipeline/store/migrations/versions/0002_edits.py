@@ -55,6 +55,7 @@ def _create_tables() -> None:
         sa.Column("key", sa.String(), nullable=False),
         sa.Column("target", sa.Text(), nullable=True),
         sa.Column("value", JSON, nullable=True),
+        sa.Column("confidence", sa.Float(), nullable=True),
         sa.ForeignKeyConstraint(["profile_id"], ["profiles.id"], name=op.f("fk_edits_profile_id_profiles")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_edits")),
     )
