@@ -1,5 +1,6 @@
 """What a reader is. To add a format: write one file with a ``READER``, add it to ``registry.READERS``."""
 
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -32,6 +33,11 @@ class Export:
     files: tuple[SourceFile, ...]
 
 
+def staff_key(name: str) -> str:
+    """How names and ids of staff are compared: without regard to case, composition and spaces."""
+    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
+
+
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
     """Settings that change what a reader returns.
@@ -39,7 +45,8 @@ class ReadOptions:
     ``internal_domains`` are lower case; ``phone_region`` is an ISO country code or "" (then only numbers with a
     leading + become identifiers); ``timezone`` is the IANA zone for naive times. ``date_order`` (``dmy``, ``mdy``,
     ``ymd`` or "") decides dates that a file leaves open; ``workspace`` names the account a chat export comes from
-    where the export does not; ``exclude_columns`` are labels of CRM columns, lower case, that are never read.
+    where the export does not; ``exclude_columns`` are labels of CRM columns, lower case, that are never read;
+    ``staff`` are names or ids, as ``staff_key`` writes them, of the company's own people in chats without addresses.
     """
 
     internal_domains: frozenset[str] = frozenset()
@@ -48,6 +55,7 @@ class ReadOptions:
     date_order: str = ""
     workspace: str = ""
     exclude_columns: frozenset[str] = frozenset()
+    staff: frozenset[str] = frozenset()
     max_cell_chars: int = 10_000_000
     max_message_bytes: int = 25_000_000
     max_member_bytes: int = 2_000_000_000
@@ -57,6 +65,10 @@ class ReadOptions:
         """True for addresses of the company itself: its staff are authors, never profiles."""
         domain = email.rpartition("@")[2].lower()
         return any(domain == d or domain.endswith("." + d) for d in self.internal_domains)
+
+    def is_staff(self, *names: str) -> bool:
+        """True when the folder's settings name one of these (a display name, an id) as staff."""
+        return bool(self.staff) and any(staff_key(name) in self.staff for name in names)
 
 
 @dataclass(frozen=True, slots=True)

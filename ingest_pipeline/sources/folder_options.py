@@ -6,6 +6,7 @@ phone_region: DE                        # instead of INGEST_PHONE_REGION
 date_order: dmy                         # dmy, mdy or ymd: for dates that a file leaves open, such as 03/04/24
 workspace: northwind                    # names the account where a chat export does not
 exclude_columns: [Birthdate, Fax]       # labels of CRM columns that are never read
+staff: [Sam Roe, user123456]            # names or ids of your own people in chats that hold no e-mail addresses
 """
 
 from dataclasses import replace
@@ -15,11 +16,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import yaml
 
 from ingest_pipeline.errors import ConfigurationError
-from ingest_pipeline.sources.base import ReadOptions
+from ingest_pipeline.sources.base import ReadOptions, staff_key
 
 NAME = "_source.yaml"
 _MAX_BYTES = 100_000
-_KEYS = ("internal_domains", "timezone", "phone_region", "date_order", "workspace", "exclude_columns")
+_KEYS = ("internal_domains", "timezone", "phone_region", "date_order", "workspace", "exclude_columns", "staff")
 _DATE_ORDERS = ("dmy", "mdy", "ymd")
 
 
@@ -31,10 +32,12 @@ def apply_folder_options(options: ReadOptions, content: bytes, name: str) -> Rea
         raise ConfigurationError(f"{name}: unknown setting {unknown[0]!r}; known are {', '.join(_KEYS)}")
     domains = _texts(values, "internal_domains", "domains", name)
     columns = _texts(values, "exclude_columns", "column labels", name)
+    staff = _texts(values, "staff", "names or ids, in quotes when they are numbers", name)
     return replace(
         options,
         internal_domains=options.internal_domains | {domain.lower().removeprefix("@") for domain in domains},
         exclude_columns=options.exclude_columns | {" ".join(column.lower().split()) for column in columns},
+        staff=options.staff | {staff_key(person) for person in staff},
         timezone=_timezone(values.get("timezone", options.timezone), name),
         phone_region=_region(values.get("phone_region", options.phone_region), name),
         date_order=_date_order(values.get("date_order", options.date_order), name),
