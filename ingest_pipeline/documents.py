@@ -45,6 +45,9 @@ class Role(StrEnum):
 
 EVIDENCE_ROLES = frozenset({Role.SUBJECT, Role.FIELD, Role.SIGNATURE, Role.NOTE})
 
+SIGNATURE_KIND = "signature"
+"""``kind`` of a record that is read from many mails: its document is dated by the earliest."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Identifier:

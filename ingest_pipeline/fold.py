@@ -17,8 +17,8 @@ from ingest_pipeline.extraction.traits import Trait, TraitSchema, ValueRejected
 
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 
-ROLE_RANK = {Role.FIELD: 2, Role.SUBJECT: 1, Role.NOTE: 0}
-"""Which of two claims for the same moment wins: a CRM field, the person's own words, someone's note about them."""
+ROLE_RANK = {Role.FIELD: 3, Role.SUBJECT: 2, Role.SIGNATURE: 1, Role.NOTE: 0}
+"""Which of two claims for the same moment wins: a CRM field, the person's own words, their signature, a note."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ def source(data: bytes, name: str = "a.eml") -> SourceFile:
 
 
 def read(data: bytes, name: str = "a.eml", options: ReadOptions | None = None) -> Item:
-    [item] = READER.read(Export("eml", Source.EMAIL, (source(data, name),)), options or ReadOptions())
+    item, *_ = READER.read(Export("eml", Source.EMAIL, (source(data, name),)), options or ReadOptions())
     return item
 
 

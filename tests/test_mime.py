@@ -24,7 +24,7 @@ def read(
     headers: str, body: str = "Hello there.\n", *, options: ReadOptions | None = None, envelope: bytes = b""
 ) -> Item:
     data = f"{headers}\n{body}".encode()
-    return read_mail(data, Location("a.eml", "byte 0", envelope), options or ReadOptions(), NOW)
+    return read_mail(data, Location("a.eml", "byte 0", envelope), options or ReadOptions(), NOW)[0]
 
 
 def record(headers: str, body: str = "Hello there.\n", **more: object) -> Record:
@@ -93,7 +93,7 @@ def test_body(name: str) -> None:
     """Only the text that the sender typed, from whichever part holds it."""
     (headers, body), text = BODIES[name]
     if name == "old Mac line ends":
-        item = read_mail((headers + body).encode(), Location("a", "byte 0"), ReadOptions(), NOW)
+        [item] = read_mail((headers + body).encode(), Location("a", "byte 0"), ReadOptions(), NOW)
         assert isinstance(item, Record)
         assert item.text == text
     else:
@@ -374,7 +374,7 @@ def test_a_large_attachment_costs_nothing() -> None:
 def test_any_bytes_are_some_mail(data: bytes) -> None:
     """Nothing but the documented outcomes, for arbitrary bytes after a valid head as well."""
     for prefix in (b"", b"From: a@b.org\n", b"From: a@b.org\nContent-Type: multipart/mixed; boundary=b\n\n--b\n"):
-        item = read_mail(prefix + data, Location("f", "byte 0"), ReadOptions(), NOW)
+        item, *_ = read_mail(prefix + data, Location("f", "byte 0"), ReadOptions(), NOW)
         assert isinstance(item, Record | Rejected | Skipped)
         if isinstance(item, Record):
             assert all(0 <= s.start <= s.end <= len(item.text) for s in item.segments)

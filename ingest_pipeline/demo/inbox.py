@@ -89,7 +89,7 @@ def _crm(cast: list[Person], files: dict[str, bytes], native: dict[str, list[str
 
 
 def _mails(cast: list[Person], files: dict[str, bytes], tally: _Tally, seed: int) -> int:
-    """Adds the mail files; gives the number of documents: a mail in two files is one."""
+    """Adds the mail files; gives the number of documents: a mail in two files is one, and a signature below many."""
     boxed: list[tuple[mail_files.Message, str, str]] = []
     for person in cast:
         for number, mail in enumerate(person.mails):
@@ -103,17 +103,21 @@ def _mails(cast: list[Person], files: dict[str, bytes], tally: _Tally, seed: int
     boxed += [(stray.message, stray.box, stray.outcome) for stray in _strays(cast)]
     boxed.sort(key=lambda entry: (entry[0].at, entry[0].id, entry[1]))
     mbox = bytearray()
+    signed: set[tuple[str, str, str]] = set()
     for number, (message, box, outcome) in enumerate(boxed):
         if box == "mbox":
             mbox += mail_files.mbox_entry(message)
         name = _mail_name(message, box, number, len(boxed))
         files.setdefault(name, message.to_bytes())
         _count(tally, name, outcome)
+        if message.signature:
+            tally.records[name] += (name, message.address, message.signature) not in signed
+            signed.add((name, message.address, message.signature))
     files[MBOX] = bytes(mbox)
     partial = "email/archive/tmp/1760000000.M000001P7.mail.northwind"
     files[partial] = b"From: Half Written <half@written.example>\nSubject: still arriv"
     tally.skipped[partial]["maildir_tmp"] = 1
-    return len(written)
+    return len(written) + len({(address, signature) for _, address, signature in signed})
 
 
 def _mail_name(message: mail_files.Message, box: str, number: int, total: int) -> str:

@@ -24,7 +24,10 @@ _FROM = re.compile(rb"^(>*From )", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A mail as it will be written. ``text`` is the whole body, quotes and signature included."""
+    """A mail as it will be written. ``text`` is the whole body, quotes and signature included.
+
+    ``signature`` is the one in it that says more than the sender's name.
+    """
 
     at: datetime
     sender: str
@@ -35,6 +38,7 @@ class Message:
     html: bool = False
     charset: str = "utf-8"
     headers: Mapping[str, str] = field(default_factory=dict)
+    signature: str = ""
 
     @property
     def address(self) -> str:
@@ -95,7 +99,8 @@ def person_message(person: Person, mail: Mail, number: int, chance: Chance) -> M
             "Precedence": "list",
             "List-Post": "<mailto:ol-users@lists.openlogistics.example>",
         }
-    body = f"{mail.text}\n\n{signature(person, chance)}"
+    below = signature(person, chance)
+    body = f"{mail.text}\n\n{below}"
     return Message(
         at=mail.at,
         sender=f"{person.name} <{sender}>",
@@ -106,6 +111,7 @@ def person_message(person: Person, mail: Mail, number: int, chance: Chance) -> M
         html=mail.html,
         charset=mail.charset,
         headers=headers,
+        signature=below if below.startswith("-- ") and below.count("\n") > 1 else "",
     )
 
 

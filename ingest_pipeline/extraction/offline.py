@@ -20,6 +20,7 @@ from ingest_pipeline.extraction.grounding import ground
 from ingest_pipeline.extraction.matching import Match, complains, complaint, date_words, match_clause
 from ingest_pipeline.extraction.patterns import Claim, load_patterns
 from ingest_pipeline.extraction.sentences import clauses, sentences
+from ingest_pipeline.extraction.signature import signature_candidates, signature_version
 from ingest_pipeline.extraction.speakers import STARTERS, Speaker, speaker_for
 from ingest_pipeline.extraction.traits import TraitSchema, ValueRejected
 
@@ -50,7 +51,7 @@ class OfflineExtractor:
 
     @cached_property
     def fingerprint(self) -> str:
-        return f"offline:{load_patterns().version}:{self.schema.fingerprint[:32]}:{self.timezone}"
+        return f"offline:{load_patterns().version}.{signature_version()}:{self.schema.fingerprint[:32]}:{self.timezone}"
 
     def extract(self, documents: Sequence[Document]) -> Iterator[Extraction]:
         """One outcome per document, in order."""
@@ -67,7 +68,7 @@ class OfflineExtractor:
 
     def candidates(self, document: Document) -> list[Candidate]:
         """What the patterns propose, for the enabled traits of the schema, with canonical values."""
-        proposed = list(field_candidates(document))
+        proposed = [*field_candidates(document), *signature_candidates(document)]
         for segment in document.segments:
             if segment.role in (Role.SUBJECT, Role.NOTE) and segment.end - segment.start > 3:
                 proposed.extend(self._read(document, segment))

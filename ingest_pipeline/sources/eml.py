@@ -57,7 +57,7 @@ def _read(export: Export, options: ReadOptions) -> Iterator[Item]:
         elif not data.strip():
             yield Skipped(file.name, "empty")
         else:
-            yield read_mail(data, Location(file.name, "byte 0"), options, now)
+            yield from read_mail(data, Location(file.name, "byte 0"), options, now)
 
 
-READER = Reader(format="eml", source=Source.EMAIL, detect=_detect, read=_read)
+READER = Reader(format="eml", source=Source.EMAIL, detect=_detect, read=_read, version=2)

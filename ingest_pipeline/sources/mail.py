@@ -12,6 +12,7 @@ from ingest_pipeline.sources.charsets import one_line
 from ingest_pipeline.sources.mail_dates import sent_at
 from ingest_pipeline.sources.mime import Body, Headers, Message, UnreadableMail, decode_header
 from ingest_pipeline.sources.replies import Reply, split_reply
+from ingest_pipeline.sources.signatures import signature_record
 
 MAX_SUBJECT_CHARS = 300
 MAX_NAME_CHARS = 200
@@ -26,49 +27,60 @@ _MESSAGE_ID = re.compile(r"<\s*([^<>\s]+)\s*>")
 _NO_PERSON = re.compile(
     r"(?:.*[-_.+])?(?:no|do-?not)[-_.]?reply(?:[-_.+\d].*)?|mailer-daemon|postmaster|(?:.*[-_.])?bounces?(?:[-_.+].*)?",
 )
+_GMAIL_LABELS = {
+    "chat_message": "chat chats",
+    "spam": "spam pourriel correo¦no¦deseado posta¦indesiderata lixo¦eletrônico lixo skräppost søppelpost roskaposti"
+    " спам 迷惑メール 垃圾邮件 垃圾郵件 스팸함",
+    "trash": "trash bin papierkorb corbeille papelera cestino lixeira prullenbak papirkurv papirkorg papperskorgen"
+    " kosz roskakori корзина ゴミ箱 已删除邮件 垃圾桶 휴지통",
+    "draft": "drafts entwürfe brouillons borradores bozze rascunhos concepten kladder utkast wersje¦robocze luonnokset"
+    " черновики 下書き 草稿 임시보관함",
+}
+_LABELS = {name.replace("¦", " "): reason for reason, names in _GMAIL_LABELS.items() for name in names.split()}
+"""Gmail's own labels, which Takeout writes in the account's language, of what is no mail that someone sent."""
+
 _LIST_HEADERS = ("list-id", "list-post", "list-unsubscribe", "mailing-list", "x-mailing-list")
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a mail was found. ``envelope_date`` is the raw From-line of an mbox, ``offset`` in bytes."""
+    """Where a mail was found. ``envelope`` holds a date of its arrival: the raw From-line of an mbox, or an IMAP
+    server's date. ``envelope_name`` is that date's name as a source."""
 
     file: str
     position: str
     envelope: bytes = b""
+    envelope_name: str = "from_line"
     metadata: Mapping[str, Json] | None = None
 
 
-def read_mail(data: bytes, location: Location, options: ReadOptions, now: datetime) -> Item:
-    """The mail as a Record about its sender, or why it is none. ``now`` is what a date may not be after.
+def read_mail(data: bytes, location: Location, options: ReadOptions, now: datetime) -> tuple[Item, ...]:
+    """The mail as a Record about its sender, or why it is none, then perhaps a Record of the signature below it.
 
+    ``now`` is what a date may not be after.
     Sources of the rules: RFC 3834 (automatic mail), RFC 2919 and 2369 (lists), RFC 5322 (addresses, ids).
     """
     message = Message(data)
-    headers = message.headers
-    reason = _automatic(headers)
-    if reason is not None:
-        return Skipped(location.file, reason)
-    sender = sender_of(headers)
+    sender = sender_of(message.headers)
+    skip = _automatic(message.headers) or (sender and _not_of_a_customer(sender[1], options))
+    if skip:
+        return (Skipped(location.file, skip),)
     if sender is None:
-        return Rejected(location.file, location.position, "no sender address")
-    name, address = sender
-    if options.is_internal(address):
-        return Skipped(location.file, "internal_sender")
-    if _NO_PERSON.fullmatch(address.partition("@")[0]):
-        return Skipped(location.file, "automatic_mail")
+        return (Rejected(location.file, location.position, "no sender address"),)
     if message.encrypted():
-        return Rejected(location.file, location.position, "unreadable: encrypted")
+        return (Rejected(location.file, location.position, "unreadable: encrypted"),)
     try:
         body = message.body()
     except UnreadableMail as error:
-        return Rejected(location.file, location.position, str(error))
-    reply = split_reply(body.text)
-    if not reply.text.strip():
-        return Skipped(location.file, _why_empty(reply, body))
-    is_list = _is_list_mail(headers)
+        return (Rejected(location.file, location.position, str(error)),)
+    name, address = sender
+    reply = split_reply(body.text, name or "")
+    is_list = _is_list_mail(message.headers)
     person = Person(Identifier("email", address), namespace="email", name=name, claims=not is_list)
-    return _record(headers, person, body, reply, location, options, now)
+    record = _record(message.headers, person, body, reply, location, options, now)
+    item = record if reply.text.strip() else Skipped(location.file, _why_empty(reply, body))
+    signature = signature_record(reply.signature, record, address) if reply.signature else None
+    return (item,) if signature is None else (item, signature)
 
 
 def sender_of(headers: Headers) -> tuple[str | None, str] | None:
@@ -132,10 +144,17 @@ def _automatic(headers: Headers) -> str | None:
         or any(name in headers for name in ("x-autoreply", "x-autorespond", "x-autoresponder"))
     ):
         return "automatic_mail"
-    labels = {label.strip().lower() for label in decode_header(headers.get("x-gmail-labels")).split(",")}
-    if "chat" in labels:
-        return "chat_message"
-    return "spam" if "spam" in labels else None
+    if "x-gmail-labels" not in headers:
+        return None
+    labels = decode_header(headers.get("x-gmail-labels")).replace('"', "").split(",")
+    return next((_LABELS[name] for name in (label.strip().casefold() for label in labels) if name in _LABELS), None)
+
+
+def _not_of_a_customer(address: str, options: ReadOptions) -> str | None:
+    """The reason to skip the mail of a colleague or of an address that nobody writes from."""
+    if options.is_internal(address):
+        return "internal_sender"
+    return "automatic_mail" if _NO_PERSON.fullmatch(address.partition("@")[0]) else None
 
 
 def _is_list_mail(headers: Headers) -> bool:
@@ -157,7 +176,7 @@ def _record(
     options: ReadOptions,
     now: datetime,
 ) -> Record:
-    sent = sent_at(headers, location.envelope, options.timezone, now)
+    sent = sent_at(headers, location.envelope, options.timezone, now, location.envelope_name)
     message_id = _first_id(headers.get("message-id"))
     digest = hashlib.sha256(reply.text.encode()).hexdigest()
     if message_id:
@@ -169,6 +188,7 @@ def _record(
     metadata: dict[str, Json] = {
         "message_id": message_id,
         "thread": _thread(headers, message_id),
+        "gmail_thread": headers.get("x-gm-thrid"),
         "subject": decode_header(headers.get("subject"))[:MAX_SUBJECT_CHARS],
         "date_source": sent.source,
         "list": not person.claims,

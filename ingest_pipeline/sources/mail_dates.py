@@ -1,4 +1,4 @@
-"""When a mail was sent: Date → Received → the mbox From-line → unknown. Wrong dates are dropped, never guessed at.
+"""When a mail was sent: Date → Received → mbox From-line or IMAP date → unknown. Wrong dates are dropped.
 
 Own parsing, because ``email.utils`` reads a zone it does not know ("CEST") and a missing zone as UTC without a word.
 """
@@ -38,17 +38,17 @@ _ZONES |= {"est": -300, "edt": -240, "cst": -360, "cdt": -300, "mst": -420, "mdt
 
 @dataclass(frozen=True, slots=True)
 class SentAt:
-    """``moment`` in UTC or None; ``source`` is ``date``, ``received``, ``from_line`` or ``none``."""
+    """``moment`` in UTC or None; ``source`` is ``date``, ``received``, ``from_line``, ``internal_date`` or ``none``."""
 
     moment: datetime | None
     source: str
     warnings: tuple[str, ...] = ()
 
 
-def sent_at(headers: Headers, envelope: bytes, zone: str, now: datetime) -> SentAt:
+def sent_at(headers: Headers, envelope: bytes, zone: str, now: datetime, envelope_name: str = "from_line") -> SentAt:
     """The first usable date of the mail. ``zone`` (IANA) is for times without one, which are flagged."""
     warnings: list[str] = []
-    for source, raw in _candidates(headers, envelope):
+    for source, raw in _candidates(headers, envelope, envelope_name):
         moment, problems = parse_date(raw, zone)
         if moment is not None and moment.year < FIRST_YEAR:
             moment, problems = None, ["date_before_1980"]
@@ -86,13 +86,13 @@ def parse_date(raw: str, zone: str) -> tuple[datetime | None, list[str]]:
         return None, ["unreadable_date"]
 
 
-def _candidates(headers: Headers, envelope: bytes) -> list[tuple[str, str]]:
+def _candidates(headers: Headers, envelope: bytes, envelope_name: str) -> list[tuple[str, str]]:
     found = [("date", headers.get("date"))]
     # The last field is the first hop, nearest to the sending.
     found += [("received", value.rpartition(";")[2]) for value in headers.get_all("received")[-1:]]
     if envelope:
         line = envelope.decode("latin-1").strip()
-        found.append(("from_line", _WEEKDAY.split(line)[-1]))
+        found.append((envelope_name, _WEEKDAY.split(line)[-1]))
     return [(source, raw) for source, raw in found if raw.strip()]
 
 

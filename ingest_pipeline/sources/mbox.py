@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import BinaryIO
 
-from ingest_pipeline.documents import Item, Rejected, Source
+from ingest_pipeline.documents import Item, Json, Rejected, Source
 from ingest_pipeline.errors import UnreadableFile
 from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
 from ingest_pipeline.sources.mail import Location, read_mail
+from ingest_pipeline.sources.signatures import once
 
 CHUNK_BYTES = 1 << 20
 MAX_FROM_LINE = 1_000
@@ -103,24 +104,28 @@ def _detect(file: SourceFile, head: bytes) -> bool:
 
 
 def _read(export: Export, options: ReadOptions) -> Iterator[Item]:
-    now = datetime.now(UTC)
     for file in export.files:
         empty = True
         with file.opener() as stream:
-            for raw in split_mbox(stream, options.max_message_bytes):
+            for item in once(read_mbox(stream, file.name, options)):
                 empty = False
-                yield _item(raw, file, options, now)
+                yield item
         if empty:
             raise UnreadableFile(f"{file.name}: no line of the form 'From <address> <date>' begins this mailbox")
 
 
-def _item(raw: RawMessage, file: SourceFile, options: ReadOptions, now: datetime) -> Item:
-    position = f"byte {raw.offset}"
-    if raw.data is None:
-        return Rejected(file.name, position, f"the message is larger than {options.max_message_bytes} bytes")
-    envelope, _, message = raw.data.partition(b"\n")
-    location = Location(file.name, position, envelope, {"offset": raw.offset})
-    return read_mail(unescaped(message), location, options, now)
+def read_mbox(stream: BinaryIO, name: str, options: ReadOptions, member: str = "") -> Iterator[Item]:
+    """The items of an mbox, ``member`` of the archive ``name`` or ``name`` itself; none when it is no mbox."""
+    now = datetime.now(UTC)
+    place = f"{member}, " if member else ""
+    for raw in split_mbox(stream, options.max_message_bytes):
+        position = f"{place}byte {raw.offset}"
+        if raw.data is None:
+            yield Rejected(name, position, f"the message is larger than {options.max_message_bytes} bytes")
+            continue
+        envelope, _, message = raw.data.partition(b"\n")
+        metadata: dict[str, Json] = {"offset": raw.offset, **({"member": member} if member else {})}
+        yield from read_mail(unescaped(message), Location(name, position, envelope, metadata=metadata), options, now)
 
 
-READER = Reader(format="mbox", source=Source.EMAIL, detect=_detect, read=_read)
+READER = Reader(format="mbox", source=Source.EMAIL, detect=_detect, read=_read, version=2)

@@ -16,6 +16,8 @@ MAX_SIGNATURE_LINES = 15
 MAX_ATTRIBUTION_LINES = 4
 MAX_SIGN_OFF_LINES = 8
 
+_NAME_WORD = re.compile(r"[^\W\d_]+")
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -40,15 +42,19 @@ class _Kind(Enum):
     UNMARKED = auto()  # belongs to another mail, only its place says so
 
 
-def split_reply(text: str) -> Reply:
-    """Splits a mail's plain text (lines end in ``\\n``). Never raises; all lines of ``text`` are verbatim."""
+def split_reply(text: str, sender: str = "") -> Reply:
+    """Splits a mail's plain text (lines end in ``\\n``). Never raises; all lines of ``text`` are verbatim.
+
+    ``sender`` is their name as known; a block of contact lines that begins with it is their signature.
+    """
+    named = name_words(sender)
     lines = text.split("\n")
     kinds = [_Kind.QUOTED if is_quoted(line) else _Kind.OWN for line in lines]
     forwarded = _mark_other_mails(lines, kinds)
     _mark_pgp(lines, kinds)
     for start, end in _own_blocks(kinds):
         end = _mark_footer(lines, kinds, start, end)
-        _mark_signature(lines, kinds, start, end)
+        _mark_signature(lines, kinds, start, end, named)
     signature = [line for line, kind in zip(lines, kinds, strict=True) if kind is _Kind.SIGNATURE]
     unmarked = sum(1 for line, kind in zip(lines, kinds, strict=True) if kind is _Kind.UNMARKED and line.strip())
     return Reply(
@@ -196,13 +202,20 @@ def _mark_footer_ruler(lines: list[str], kinds: list[_Kind], start: int, end: in
     return end
 
 
-def _mark_signature(lines: list[str], kinds: list[_Kind], start: int, end: int) -> None:
+def name_words(name: str) -> frozenset[str]:
+    """The words of a person's name, to compare it in any order: "Ferreira, Ana" is "Ana Ferreira"."""
+    return frozenset(word.casefold() for word in _NAME_WORD.findall(name))
+
+
+def _mark_signature(lines: list[str], kinds: list[_Kind], start: int, end: int, named: frozenset[str]) -> None:
     for index in range(end - 1, start - 1, -1):
         if len(lines[index]) <= patterns.MAX_DEVICE_CHARS and patterns.SENT_FROM.match(lines[index]):
             kinds[index] = _Kind.SIGNATURE
     begin = _delimiter(lines, start, end)
     if begin is None:
         begin = _sign_off(lines, kinds, start, end)
+    if begin is None and len(named) > 1:
+        begin = _named_block(lines, kinds, start, end, named)
     if begin is not None:
         kinds[begin:end] = [_Kind.SIGNATURE] * (end - begin)
 
@@ -228,6 +241,21 @@ def _sign_off(lines: list[str], kinds: list[_Kind], start: int, end: int) -> int
         if not line or kinds[index] is _Kind.SIGNATURE:
             continue
         if patterns.SIGN_OFF.match(line):
+            return index
+        filled += 1
+        if filled > MAX_SIGN_OFF_LINES or not patterns.is_contact_line(line):
+            return None
+    return None
+
+
+def _named_block(lines: list[str], kinds: list[_Kind], start: int, end: int, named: frozenset[str]) -> int | None:
+    """The line with the sender's full name when contact lines, one at least, and nothing else follow it."""
+    filled = 0
+    for index in range(end - 1, start - 1, -1):
+        line = lines[index].strip()
+        if not line or kinds[index] is _Kind.SIGNATURE:
+            continue
+        if filled and len(line) <= 100 and name_words(line) == named:
             return index
         filled += 1
         if filled > MAX_SIGN_OFF_LINES or not patterns.is_contact_line(line):

@@ -136,7 +136,9 @@ SIGN_OFF = re.compile(
     re.IGNORECASE,
 )
 _CONTACT = re.compile(r"\S*@\S+|https?://\S+|www\.\S+|\+?\(?\d[\d\s()./-]{5,}\d")
-_CONNECTOR_WORDS = "of and the for de da di du van von der den la le el y e und et & at in - – — | / · •"
+_CONNECTOR_WORDS = (
+    "of and the for to de da do das dos del della di du van von der den la le el y e und et og & at in - – — | / · •"
+)
 _CONNECTORS = frozenset(_CONNECTOR_WORDS.split())
 
 
@@ -145,7 +147,7 @@ def is_contact_line(line: str) -> bool:
 
     Strict on purpose: "Call me on Friday" below "Thanks," is text, and a line wrongly taken for text does little harm.
     """
-    if line.startswith(("- ", "* ", "• ")) or len(line) > 100:
+    if line.startswith(("- ", "* ", "• ", "[")) or len(line) > 100:
         return False
     bare, contacts = _CONTACT.subn(" ", line)
     words = bare.split()

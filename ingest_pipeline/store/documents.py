@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, bindparam, delete, select, update
 
 from ingest_pipeline.documents import (
+    SIGNATURE_KIND,
     Document,
     Record,
     Rejected,
@@ -20,10 +21,11 @@ from ingest_pipeline.documents import (
 )
 from ingest_pipeline.store.engine import reading, write
 from ingest_pipeline.store.people import Described, identifier_id, mark_changed, save_persons
-from ingest_pipeline.store.tables import DocumentRow, FileRow, IdentifierRow, Profile, Rejection
+from ingest_pipeline.store.tables import DocumentRow, FileRow, IdentifierRow, ObservationRow, Profile, Rejection
 from ingest_pipeline.store.upsert import IN_LIST, batches, select_in, upsert
 
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
+_END = datetime.max.replace(tzinfo=UTC)
 _ROLES = {role.value: role for role in Role}
 
 
@@ -96,12 +98,14 @@ def _rows(source: Source, record: Record, now: datetime, run_id: str | None) -> 
 
 @dataclass(slots=True)
 class _Changes:
-    """What a batch does to the versions of its records. ``stamps`` are later times of versions that are known."""
+    """What a batch does to the versions of its records. ``stamps`` are later times of versions that are known,
+    ``sightings`` earlier ones of signatures."""
 
     new: list[dict[str, Any]] = field(default_factory=list)
     superseded: list[str] = field(default_factory=list)
     revived: list[str] = field(default_factory=list)
     stamps: dict[str, datetime] = field(default_factory=dict)
+    sightings: dict[str, datetime] = field(default_factory=dict)
     replaced: int = 0
     added: int = 0
 
@@ -118,6 +122,8 @@ class _Changes:
                 self.added += bool(row["text"])
             elif row["modified_at"] and row["modified_at"] > (known.modified_at or _BEGINNING):
                 self.stamps[row["id"]] = row["modified_at"]
+            elif row["kind"] == SIGNATURE_KIND and _first_seen(row["occurred_at"]) < _first_seen(known.occurred_at):
+                self.sightings[row["id"]] = row["occurred_at"]
         if outdated:
             return
         known = stored.get(current["id"])
@@ -132,33 +138,46 @@ def _age(row: Mapping[str, Any]) -> tuple[datetime, str]:
     return row["modified_at"] or _BEGINNING, row["content_hash"]
 
 
+def _first_seen(moment: datetime | None) -> datetime:
+    return moment or _END
+
+
+def _earliest(known: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    """Of two rows of one signature, the one below the earlier mail."""
+    return min(known, row, key=lambda each: _first_seen(each["occurred_at"]))
+
+
 def _save_rows(connection: Connection, rows: Iterable[dict[str, Any]], now: datetime) -> Saved:
     """Insert what is new and let the latest version of each record be the current one."""
     by_id: dict[str, dict[str, Any]] = {}
     texts = 0
     for row in rows:
         texts += bool(row["text"])
-        by_id[row["id"]] = max(by_id.get(row["id"], row), row, key=_age)  # the first of equals
+        known = by_id.get(row["id"], row)
+        # The first of equals.
+        by_id[row["id"]] = _earliest(known, row) if row["kind"] == SIGNATURE_KIND else max(known, row, key=_age)
     by_record: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in by_id.values():
         by_record[row["record_key"]].append(row)
-    known = _load_versions(connection, by_record.keys())
+    stored = _load_versions(connection, by_record.keys())
     profiles = _load_profiles(connection, {row["identifier_id"] for row in by_id.values()})
     changes = _Changes()
     for key, versions in by_record.items():
-        changes.add(versions, known[key], now)
+        changes.add(versions, stored[key], now)
     for row in changes.new:
         row["profile_id"] = profiles.get(row["identifier_id"])
     upsert(connection, DocumentRow, changes.new)
     _set_superseded(connection, changes.superseded, now)
     _set_superseded(connection, changes.revived, None)
     _set_modified(connection, changes.stamps)
+    _set_first_seen(connection, changes.sightings)
     return Saved(changes.added, changes.replaced, texts - changes.added - changes.replaced)
 
 
 def _load_versions(connection: Connection, keys: Iterable[str]) -> dict[str, dict[str, Row[Any]]]:
     """The stored versions by record key, by document id."""
-    query = select(DocumentRow.id, DocumentRow.record_key, DocumentRow.modified_at, DocumentRow.superseded_at)
+    of = DocumentRow
+    query = select(of.id, of.record_key, of.modified_at, of.superseded_at, of.occurred_at)
     versions: dict[str, dict[str, Row[Any]]] = defaultdict(dict)
     for row in select_in(connection, query, DocumentRow.record_key, keys):
         versions[row.record_key][row.id] = row
@@ -190,6 +209,23 @@ def _set_modified(connection: Connection, stamps: Mapping[str, datetime]) -> Non
             .values(modified_at=bindparam("modified_at")),
             [{"b_id": i, "modified_at": at} for i, at in sorted(stamps.items())],
         )
+
+
+def _set_first_seen(connection: Connection, sightings: Mapping[str, datetime]) -> None:
+    """A signature stood below an earlier mail already: it, and what it proves, are of that day."""
+    if not sightings:
+        return
+    seen = [{"b_id": i, "at": at} for i, at in sorted(sightings.items())]
+    documents, observations = DocumentRow.__table__, ObservationRow.__table__
+    connection.execute(
+        update(DocumentRow).where(documents.c.id == bindparam("b_id")).values(occurred_at=bindparam("at")), seen
+    )
+    connection.execute(
+        update(ObservationRow).where(observations.c.document_id == bindparam("b_id")).values(said_at=bindparam("at")),
+        seen,
+    )
+    profiles = select_in(connection, select(DocumentRow.profile_id).distinct(), DocumentRow.id, sightings)
+    mark_changed(connection, {row.profile_id for row in profiles})
 
 
 def load_files(engine: Engine, source: Source) -> dict[str, Row[Any]]:

@@ -1,0 +1,89 @@
+"""Mail signatures as documents of their own: they prove name, title, company and phone.
+
+Only those that say whose they are. What else stands below a mail, a proverb or a legal notice, is nobody's.
+
+One document per person and signature, however many mails it stands under, dated by the first of them: that is when it
+became true, as far as known; standing there again tells nothing new.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from ingest_pipeline.documents import SIGNATURE_KIND, Item, Person, Record, Role, Segment
+from ingest_pipeline.sources import reply_patterns as patterns
+
+MAX_REMEMBERED = 200_000
+"""Signatures of one mailbox that are not yielded twice, some 20 MB; more are, and the store makes them one."""
+
+_DELIMITERS = frozenset({"--", "---", "—-", "——"})
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_PHONE = re.compile(r"(?<![\w-])\+?\(?\d[\d ()./-]{6,18}\d(?![\w-])")
+
+
+def signature_record(text: str, mail: Record, address: str) -> Record | None:
+    """The signature ``text`` under ``mail`` as a record about its sender.
+
+    None when it names neither them nor a phone number or address of theirs, or holds no more than their name.
+    """
+    cleaned = clean_signature(text)
+    if not _tells_who_and_more(cleaned, mail.subjects[0], address):
+        return None
+    digest = hashlib.sha256(f"{address}\n{cleaned}".encode()).hexdigest()
+    known = ("message_id", "thread", "date_source", "list", "member")
+    return Record(
+        origin=mail.origin,
+        kind=SIGNATURE_KIND,
+        native_id=f"signature:{digest[:32]}",
+        subjects=mail.subjects,
+        text=cleaned,
+        file=mail.file,
+        position=mail.position,
+        segments=(Segment(0, len(cleaned), Role.SIGNATURE, address),),
+        occurred_at=mail.occurred_at,
+        metadata={key: mail.metadata[key] for key in known if key in mail.metadata},
+    )
+
+
+def clean_signature(text: str) -> str:
+    """The signature's lines without delimiter, closing phrase and device line; white space at line ends is cut off."""
+    lines: list[str] = []
+    for raw in text.split("\n"):
+        line = raw.rstrip()
+        bare = line.strip()
+        if bare in _DELIMITERS or patterns.SIGN_OFF.match(bare) or patterns.SENT_FROM.match(line):
+            continue
+        if line or (lines and lines[-1]):
+            lines.append(line)
+    return "\n".join(lines).strip("\n")
+
+
+def once(items: Iterable[Item]) -> Iterator[Item]:
+    """The items without signatures that came before, unless they now come with an earlier date."""
+    first: dict[str, datetime | None] = {}
+    for item in items:
+        if isinstance(item, Record) and item.kind == SIGNATURE_KIND:
+            if item.native_id in first and not _is_earlier(item.occurred_at, first[item.native_id]):
+                continue
+            if len(first) < MAX_REMEMBERED or item.native_id in first:
+                first[item.native_id] = item.occurred_at
+        yield item
+
+
+def _is_earlier(moment: datetime | None, known: datetime | None) -> bool:
+    return moment is not None and (known is None or moment < known)
+
+
+def _tells_who_and_more(text: str, person: Person, address: str) -> bool:
+    local, _, domain = address.partition("@")
+    known = _words(f"{person.name or ''} {local}")
+    first, *more = [line for line in text.split("\n") if line.strip()] or [""]
+    if _PHONE.search(text) or f"@{domain}" in text.lower():
+        return True
+    is_name = bool(_words(first)) and _words(first) <= known
+    return bool(more) and (is_name or any(len(_words(line) & known) > 1 for line in (first, *more)))
+
+
+def _words(text: str) -> set[str]:
+    return {word.casefold() for word in _WORD.findall(text)}
