@@ -189,19 +189,24 @@ def test_an_empty_note_is_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "data"),
+    ("name", "data", "reason"),
     [
-        ("all-companies", "Record ID,Company name,Company Domain Name,Create Date\n1,ACME,acme.example,x\n"),
-        ("all-deals", "Record ID,Deal Name,Contact owner,Email\n1,Big,Rep,a@x.org\n"),
-        ("owner", "owner_id,portal_id,email,first_name\n1,2,a@x.org,Rep\n"),
-        ("ticket", "id,property_subject,property_content,property_email\n1,Help,Please,a@x.org\n"),
-        ("engagement_call", "engagement_id,property_hs_timestamp,type\n1,x,CALL\n"),
-        ("users", "id,primary_team_id,role_id,email,first_name\n1,2,3,a@x.org,Rep\n"),
+        (
+            "all-companies",
+            "Record ID,Company name,Company Domain Name,Create Date\n1,ACME,a.example,x\n",
+            "lookup_table",
+        ),
+        ("owner", "owner_id,portal_id,email,first_name\n1,2,a@x.org,Rep\n", "lookup_table"),
+        ("users", "id,primary_team_id,role_id,email,first_name\n1,2,3,a@x.org,Rep\n", "lookup_table"),
+        ("engagement", "id,portal_id,type\n1,2,CALL\n", "table_not_used: engagement"),
+        ("all-deals", "Record ID,Deal Name,Contact owner,Email\n1,Big,Rep,a@x.org\n", "no_person"),
+        ("ticket", "id,property_subject,property_content,property_email\n1,Help,Please,a@x.org\n", "no_person"),
+        ("engagement_call", "engagement_id,property_hs_timestamp,type\n1,x,CALL\n", "no_person"),
     ],
 )
-def test_other_tables_are_recognised_and_counted(name: str, data: str) -> None:
+def test_other_tables_are_recognised_and_counted(name: str, data: str, reason: str) -> None:
     assert detect(source(f"{name}.csv", data.encode()), data.encode())
-    assert read({f"{name}.csv": data}) == [Skipped(f"crm/{name}.csv", f"table_not_used: {name}", 1)]
+    assert read({f"{name}.csv": data}) == [Skipped(f"crm/{name}.csv", reason, 1)]
 
 
 def test_a_zip_is_read_like_its_tables() -> None:
@@ -288,14 +293,17 @@ def test_the_real_tables_give_their_known_counts() -> None:
     counted: Counter[str] = Counter()
     for item in items:
         assert not isinstance(item, Rejected)
-        counted[item.kind if isinstance(item, Record) else item.reason] += item.units
-    assert counted["contact"] == 22
-    assert counted["no_person"] == 1  # the one note belongs to nobody
-    assert counted["lookup_table"] == 5  # 4 merges and 1 association
-    assert counted["table_not_used: company_data"] == 24
-    assert counted["table_not_used: owner_data"] == 100
-    assert counted["table_not_used: ticket_data"] == 25
-    assert counted["table_not_used: engagement_meeting_data"] == 100
+        name = item.file.removeprefix("crm/").removesuffix("_data.csv")
+        counted[f"{name} {item.kind if isinstance(item, Record) else item.reason}"] += item.units
+    assert counted["contact contact"] == 22
+    assert counted["company lookup_table"] == 24
+    assert counted["owner lookup_table"] == 100
+    assert counted["contact_merge_audit lookup_table"] == 4
+    assert sum(count for name, count in counted.items() if name.startswith("ticket ")) == 25
+    # They are about companies, deals and tickets, or their contacts are not in the association table.
+    assert counted["engagement_meeting no_person"] == 100
+    assert counted["engagement_note no_person"] == 1
+    assert counted["engagement_call no_text"] == 1
 
 
 def test_no_other_crms_real_tables_are_taken() -> None:

@@ -75,110 +75,38 @@ SALESFORCE_LEAD = Layout(
     texts=("description",),
 )
 
-HUBSPOT_CONTACT = Layout(
+SALESFORCE_PERSON_ACCOUNT = Layout(
     labels={
         "salutation": "Salutation",
-        "jobtitle": "Title",
-        "company": "Company",
-        "job_function": "Job function",
-        "seniority": "Seniority",
-        "hs_seniority": "Seniority",
+        "personpronouns": "Pronouns",
+        "persontitle": "Title",
+        "persondepartment": "Department",
         "industry": "Industry",
-        "numemployees": "Company employees",
-        "company_size": "Company employees",
-        "annualrevenue": "Company annual revenue",
-        "city": "City",
-        "state": "State",
-        "country": "Country",
-        "hs_timezone": "Time zone",
-        "hs_language": "Preferred language",
-        "preferred_channel": "Preferred contact",
-        "date_of_birth": "Birthdate",
-        "gender": "Gender",
-        "marital_status": "Marital status",
-        "relationship_status": "Relationship status",
-        "military_status": "Military status",
-        "degree": "Degree",
-        "field_of_study": "Field of study",
-        "graduation_date": "Graduation date",
-        "school": "School",
-        "work_email_preference": "E-mail preference",
-        "hs_persona": "Persona",
-        "hs_buying_role": "Buying role",
-        "lifecyclestage": "Lifecycle stage",
-        "hs_lead_status": "Lead status",
+        "personmailingcity": "City",
+        "billingcity": "City",
+        "shippingcity": "City",
+        "personothercity": "City",
+        "personmailingstate": "State",
+        "billingstate": "State",
+        "shippingstate": "State",
+        "personmailingcountry": "Country",
+        "personothercountry": "Country",
+        "billingcountry": "Country",
+        "shippingcountry": "Country",
+        "personbirthdate": "Birthdate",
+        "personassistantname": "Assistant",
+        "personleadsource": "Lead source",
+        "accountsource": "Lead source",
+        "rating": "Rating",
+        "type": "Account type",
     },
-    when_true={"hs_email_optout": "Opted out of e-mail", "do_not_call": "Do not call"},
-    texts=("message", "notes", "description"),
+    when_true={
+        "persondonotcall": "Do not call",
+        "personhasoptedoutofemail": "Opted out of e-mail",
+        "personhasoptedoutoffax": "Opted out of fax",
+    },
+    texts=("description",),
 )
-
-HUBSPOT_SYSTEM = re.compile(
-    r"(?:hs_|fivetran_|associated|num_|number_of_|first_(?!name)|last_(?!name)|recent_|latest_|original_|total_|days_|time_"
-    r"|date_(?:entered|exited)|cumulative_|hubspot|became_an?_|marketing_contact|membership_|record_|owner_|create_?date"
-    r"|created|updated|lastmodified|notes_(?:last|next)|engagements_|ip_|twitter|facebook|linkedin|google|klout|follower"
-    r"|webinar|survey|currently|ad_|gclid|hashed|portal|is_deleted|closed?ate|email(?!_preference)|assigned_to|category\Z"
-    r"|(?:id|address2?|fax|firstname|lastname|mobilephone|phone|website|zip|name|next_activity_date|source|timestamp)\Z"
-    r"|.*_(?:owner|team|owner_assigned_date)\Z)"
-)
-"""Names of HubSpot's own bookkeeping among the columns: its exports do not tell them from the company's own."""
-
-HUBSPOT_UI_NAMES: Mapping[str, str] = {
-    # label in an export from the screen -> name of the property
-    "record id": "id",
-    "contact id": "id",
-    "vid": "id",
-    "hs_object_id": "id",
-    "first name": "firstname",
-    "last name": "lastname",
-    "company name": "company",
-    "job title": "jobtitle",
-    "job function": "job_function",
-    "additional email addresses": "hs_additional_emails",
-    "phone number": "phone",
-    "mobile phone number": "mobilephone",
-    "mobile phone": "mobilephone",
-    "state/region": "state",
-    "country/region": "country",
-    "postal code": "zip",
-    "street address": "address",
-    "street address 2": "address2",
-    "time zone": "hs_timezone",
-    "preferred language": "hs_language",
-    "language": "hs_language",
-    "preferred channels": "preferred_channel",
-    "preferred channel": "preferred_channel",
-    "date of birth": "date_of_birth",
-    "birthday": "date_of_birth",
-    "marital status": "marital_status",
-    "relationship status": "relationship_status",
-    "military status": "military_status",
-    "field of study": "field_of_study",
-    "graduation date": "graduation_date",
-    "employment seniority": "hs_seniority",
-    "number of employees": "numemployees",
-    "company size": "company_size",
-    "annual revenue": "annualrevenue",
-    "persona": "hs_persona",
-    "buying role": "hs_buying_role",
-    "lifecycle stage": "lifecyclestage",
-    "lead status": "hs_lead_status",
-    "unsubscribed from all email": "hs_email_optout",
-    "do not call": "do_not_call",
-    "website url": "website",
-    "create date": "createdate",
-    "last modified date": "lastmodifieddate",
-    "hs_lastmodifieddate": "lastmodifieddate",
-    "hs_createdate": "createdate",
-    "merged contact ids": "hs_merged_object_ids",
-    "merged record ids": "hs_merged_object_ids",
-    "merged vids": "hs_calculated_merged_vids",
-    "calculated merged contact ids with timestamps of merge": "hs_calculated_merged_vids",
-    "merged contact ids with timestamps of merge": "hs_calculated_merged_vids",
-    "note body": "hs_note_body",
-    "activity date": "hs_timestamp",
-    "associated contact ids": "associated_contact_ids",
-    "engagement_id": "id",
-}
 
 NEVER = re.compile(
     r"\b(passport|passeport|reisepass|driv\w+ licen[cs]e|licen[cs]e (number|no|num|id)|f[üu]hrerschein\w*"
@@ -206,3 +134,18 @@ BLANKS = frozenset({"", "null", "n/a", "-", "--", "--none--", "[not provided]", 
 TRUE = frozenset({"1", "true", "yes", "y", "t", "checked"})
 UNCHECKED = frozenset({"0", "false"})
 """An unticked check box is the default and tells nothing."""
+
+FREE_MAIL = frozenset(
+    """
+    126.com 163.com aol.com att.net bigpond.com bluewin.ch bol.com.br btinternet.com comcast.net cox.net email.com
+    fastmail.com foxmail.com free.fr freenet.de gmail.com gmx.at gmx.ch gmx.com gmx.de gmx.net googlemail.com hey.com
+    hotmail.co.uk hotmail.com hotmail.de hotmail.es hotmail.fr hotmail.it icloud.com inbox.ru laposte.net libero.it
+    list.ru live.co.uk live.com live.fr live.nl mac.com mail.com mail.de mail.ru me.com msn.com naver.com orange.fr
+    outlook.com outlook.de outlook.es outlook.fr posteo.de proton.me protonmail.ch protonmail.com qq.com rambler.ru
+    rediffmail.com rocketmail.com sbcglobal.net seznam.cz sfr.fr sky.com t-online.de telenet.be terra.com.br tiscali.it
+    tutanota.com uol.com.br verizon.net virgilio.it virginmedia.com wanadoo.fr web.de wp.pl yahoo.ca yahoo.co.in
+    yahoo.co.jp yahoo.co.uk yahoo.com yahoo.com.br yahoo.de yahoo.es yahoo.fr yahoo.it yandex.ru ymail.com zoho.com
+    ziggo.nl
+    """.split()  # noqa: SIM905 - a list of a hundred names reads better so
+)
+"""Domains at which anybody has an address: that a colleague has one there says nothing of the others."""

@@ -1,15 +1,17 @@
-"""Cells of CRM rows to text, identifiers and moments; pure, shared by the CRM readers."""
+"""What cells of CRM rows say: labels, values worth a line, identifiers, moments; pure, shared by the CRM readers."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 
 import phonenumbers
 
-from ingest_pipeline.documents import Identifier, Role, Segment, utc
-from ingest_pipeline.sources.columns import BLANKS, NEVER, NOISE, TRUE, UNCHECKED, Layout
-from ingest_pipeline.sources.tabular import index_of
+from ingest_pipeline.documents import Identifier, utc
+from ingest_pipeline.sources.base import ReadOptions
+from ingest_pipeline.sources.columns import BLANKS, FREE_MAIL, NOISE
+from ingest_pipeline.sources.crm_withheld import holds_numbers, is_withheld
 
 FUTURE_SLACK = timedelta(days=1)
 """Clocks and zones differ; a moment further ahead than this is wrong."""
@@ -18,92 +20,19 @@ _ADDRESS = re.compile(r"[^@\s;,<>\"]+@[^@\s;,<>\"]+\.[^@\s;,<>\".]{2,}")
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _LINK = re.compile(r"(?:https?://|www\.|/services/|/servlet/)\S*\Z|<(?:a|img)\b", re.IGNORECASE)
 _BLOB = re.compile(r"\{.*\}\Z|\[[{\"].*\]\Z", re.DOTALL)
+_WORDS = re.compile(r"[^\W\d_]+(?:[ ,&'-]+[^\W\d_]+)*\Z")
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\Z", re.IGNORECASE)
 _SALESFORCE_ID = re.compile(r"[A-Za-z0-9]{15}[A-Z0-5]{3}\Z")
-_SSN = re.compile(r"\d{3}-\d{2}-\d{4}\Z")
-_IBAN = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}\Z")
-_CARD = re.compile(r"\d(?:[ -]?\d){12,18}\Z")
 _PHONE = re.compile(r"[+(]?\d[\d\s().\-/]{5,}(?:\s*(?:x|ext\.?)\s*\d+)?\Z", re.IGNORECASE)
 _PHONE_LABEL = re.compile(r"\b(phone|mobile|cell|tel\w*|whatsapp)\b")
 _ONE_DIGIT_HOUR = re.compile(r"(\d{4}-\d{2}-\d{2})[ T](\d:)")
+_NUMERIC_DATE = re.compile(
+    r"(?P<a>\d{1,4})(?P<mark>[./])(?P<b>\d{1,2})(?P=mark)(?P<c>\d{2,4})"
+    r"(?:,? +(?P<time>(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2}))?"
+    r"(?:[ \u202f]?(?P<half>[ap])\.?m\.?)?))?\Z",
+    re.IGNORECASE,
+)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-
-
-@dataclass(slots=True)
-class TextBuilder:
-    """A record's text and whose words its parts are. Line breaks become ``\\n``; parts are separated as they are."""
-
-    _parts: list[str] = field(default_factory=list)
-    _segments: list[Segment] = field(default_factory=list)
-    _length: int = 0
-
-    def field(self, label: str, value: str, column: str) -> None:
-        """One ``Label: value`` line. The value keeps its own line breaks."""
-        self._add("\n", f"{label}: {_lines(value)}", Role.FIELD, None, column)
-
-    def text(self, value: str, role: Role, column: str, speaker: str | None = None) -> None:
-        """A paragraph after a blank line; nothing for an empty one."""
-        if text := _lines(value):
-            self._add("\n\n", text, role, speaker, column)
-
-    def build(self) -> tuple[str, tuple[Segment, ...]]:
-        return "".join(self._parts), tuple(self._segments)
-
-    def _add(self, separator: str, text: str, role: Role, speaker: str | None, column: str) -> None:
-        if self._parts:
-            self._parts.append(separator)
-            self._length += len(separator)
-        start, self._length = self._length, self._length + len(text)
-        self._parts.append(text)
-        self._segments.append(Segment(start, self._length, role, speaker, column))
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A column that is rendered: its place in the row, its label, and whether it is a check box."""
-
-    place: int
-    column: str
-    label: str
-    when_true: bool = False
-    custom: bool = False
-
-
-def plan_lines(columns: Sequence[str], layout: Layout, custom: Mapping[str, str]) -> list[Line]:
-    """Which columns of a table are rendered, in order: the layout's, its check boxes, then the company's own.
-
-    columns: the header, and joined columns behind it; custom: lower-case column -> label of the company's own columns.
-    """
-    places = index_of(columns)
-    lines = [Line(places[c], columns[places[c]], label) for c, label in layout.labels.items() if c in places]
-    lines += [Line(places[c], columns[places[c]], label, True) for c, label in layout.when_true.items() if c in places]
-    known = {*layout.labels, *layout.when_true, *layout.texts}
-    if layout.custom:
-        for column, label in custom.items():
-            if column not in known and column in places and is_meaningful(label):
-                lines.append(Line(places[column], columns[places[column]], label, custom=True))
-    return lines
-
-
-def filled(lines: Sequence[Line], cells: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    """(label, value, column) of the planned lines that say something in this row; each label once."""
-    said: set[str] = set()
-    for line in lines:
-        value = cells[line.place].strip()
-        if not value or line.label in said:
-            continue
-        if line.when_true:
-            if value.lower() not in TRUE:
-                continue
-            value = "yes"
-        elif line.custom and value.lower() in UNCHECKED:
-            continue
-        elif line.custom and value.lower() == "true":
-            value = "yes"
-        elif not says_something(value, line.label):
-            continue
-        said.add(line.label)
-        yield line.label, value, line.column
 
 
 def readable_label(column: str) -> str:
@@ -119,16 +48,21 @@ def readable_label(column: str) -> str:
 def is_meaningful(label: str) -> bool:
     """False for columns that hold identity-paper, card or bank numbers, or nothing about the person."""
     lowered = label.lower()
-    return bool(lowered) and not NEVER.search(lowered) and not NOISE.search(lowered)
+    return bool(lowered) and not holds_numbers(lowered) and not NOISE.search(lowered)
 
 
+@lru_cache(maxsize=16_384)
 def says_something(value: str, label: str = "") -> bool:
     """False for a value that is empty, an id, a link, a blob, an address or number that only identifies."""
-    if value.lower() in BLANKS or _LINK.match(value) or _BLOB.match(value) or _UUID.match(value):
+    if value.lower() in BLANKS:
+        return False
+    if _WORDS.match(value):
+        return True
+    if _LINK.match(value) or _BLOB.match(value) or _UUID.match(value) or is_withheld(value):
         return False
     if _SALESFORCE_ID.match(value) and any(char.isdigit() for char in value[:3]):
         return False
-    if _SSN.match(value) or _IBAN.match(value.replace(" ", "")) or _is_card(value) or _ADDRESS.fullmatch(value):
+    if "@" in value and _ADDRESS.fullmatch(value):
         return False
     return not (_PHONE.match(value) and _PHONE_LABEL.search(label.lower()))
 
@@ -160,17 +94,38 @@ def clean_name(*parts: str) -> str | None:
     return " ".join(_BIDI.sub("", " ".join(parts)).split()) or None
 
 
-def read_moment(cell: str, now: datetime, zone: tzinfo = UTC) -> tuple[datetime | None, str | None]:
+@dataclass(frozen=True, slots=True)
+class Staff:
+    """The company's own people: they are authors, never profiles. ``addresses`` are lower case."""
+
+    options: ReadOptions
+    addresses: frozenset[str] = frozenset()
+
+    def includes(self, address: str) -> bool:
+        return address in self.addresses or self.options.is_internal(address)
+
+
+def staff_of(addresses: Iterable[str], options: ReadOptions) -> Staff:
+    """Users of the CRM are staff, and so is everybody at their domains, unless these are open to anybody."""
+    known = frozenset(found.value for cell in addresses for found in email_addresses(cell))
+    domains = {address.rpartition("@")[2] for address in known} - FREE_MAIL
+    return Staff(replace(options, internal_domains=options.internal_domains | domains), known)
+
+
+def read_moment(
+    cell: str, now: datetime, zone: tzinfo = UTC, date_order: str = ""
+) -> tuple[datetime | None, str | None]:
     """(moment in UTC, None), or (None, why not); (None, None) for an empty cell.
 
     A day without a time is taken as noon UTC: the same calendar day in nearly every zone. ``zone`` is that of naive
-    times. Digits alone are milliseconds since 1970. Refused: 1970 and before, which is an unset clock, and the future.
+    times. Digits alone are milliseconds since 1970. ``date_order`` (dmy, mdy, ymd) decides ``03/04/2024``, which
+    without it is unreadable. Refused: 1970 and before, which is an unset clock, and the future.
     """
     text = cell.strip()
     if not text:
         return None, None
     try:
-        moment = _parsed(text, zone)
+        moment = _parsed(text, zone, date_order)
     except (ValueError, OverflowError, OSError):
         return None, "unreadable"
     if moment.year <= 1970:
@@ -180,24 +135,39 @@ def read_moment(cell: str, now: datetime, zone: tzinfo = UTC) -> tuple[datetime 
     return moment, None
 
 
-def _parsed(text: str, zone: tzinfo) -> datetime:
+@lru_cache(maxsize=16_384)
+def _parsed(text: str, zone: tzinfo, date_order: str) -> datetime:
     if text.isascii() and text.isdigit():
         if len(text) < 12:
             raise ValueError("not milliseconds")
         return datetime.fromtimestamp(int(text) / 1000, UTC)
-    moment = datetime.fromisoformat(_ONE_DIGIT_HOUR.sub(r"\1 0\2", text))
-    if len(text) == 10:
+    if match := _NUMERIC_DATE.match(text):
+        moment = _numeric(match, date_order)
+        day_only = match["time"] is None
+    else:
+        moment = datetime.fromisoformat(_ONE_DIGIT_HOUR.sub(r"\1 0\2", text.removesuffix(" UTC")))
+        day_only = len(text) == 10
+    if day_only:
         return moment.replace(hour=12, tzinfo=UTC)
-    return utc(moment if moment.tzinfo else moment.replace(tzinfo=zone))
+    return utc(moment if moment.tzinfo else moment.replace(tzinfo=UTC if text.endswith(" UTC") else zone))
 
 
-def _lines(value: str) -> str:
-    return value.strip().replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _is_card(value: str) -> bool:
-    """A card number: 13 to 19 digits with the Luhn check digit (ISO/IEC 7812)."""
-    if not _CARD.match(value):
-        return False
-    digits = [int(char) for char in value if char.isdigit()][::-1]
-    return (sum(digits[::2]) + sum(sum(divmod(2 * digit, 10)) for digit in digits[1::2])) % 10 == 0
+def _numeric(match: re.Match[str], date_order: str) -> datetime:
+    """A date in numbers whose order is certain: the year has four digits, a day over 12 or the setting decides."""
+    first, second, third = (int(match[part]) for part in ("a", "b", "c"))
+    if len(match["a"]) == 4:
+        year, month, day = first, second, third
+    elif len(match["c"]) == 4:
+        year = third
+        order = "dmy" if first > 12 else "mdy" if second > 12 else "dmy" if first == second else date_order
+        if order not in ("dmy", "mdy"):
+            raise ValueError("day and month may be swapped")
+        day, month = (first, second) if order == "dmy" else (second, first)
+    else:
+        raise ValueError("a year of two digits")
+    hour, minute, second_of_minute = int(match["hour"] or 0), int(match["minute"] or 0), int(match["second"] or 0)
+    if half := (match["half"] or "").lower():
+        if not 1 <= hour <= 12:
+            raise ValueError("no hour of a half day")
+        hour = hour % 12 + (12 if half == "p" else 0)
+    return datetime(year, month, day, hour, minute, second_of_minute)  # noqa: DTZ001 - the caller sets the zone

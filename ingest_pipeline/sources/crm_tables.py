@@ -1,11 +1,11 @@
 """The CSV tables of one CRM export: the files of a folder, the members of its zips, or both."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 
-from ingest_pipeline.documents import Json, Rejected, Skipped
+from ingest_pipeline.documents import Item, Json, Rejected, Skipped
 from ingest_pipeline.errors import UnreadableFile
 from ingest_pipeline.sources.archives import ZIP_MAGIC, Archive, open_zip
 from ingest_pipeline.sources.base import HEAD_BYTES, Export, ReadOptions, SourceFile
@@ -13,6 +13,11 @@ from ingest_pipeline.sources.tabular import BadRow, Opener, Row, Table, first_ce
 
 MEMBERS_SEEN = 10
 """How many tables of a zip are looked at to tell what it is."""
+
+
+REMEMBERED = 1_000
+REMEMBERED_CHARS = 2_000
+"""How many keys a lookup keeps in memory, unless their values are long: rows that belong together follow each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +69,40 @@ class Tables:
     skipped: list[Skipped] = field(default_factory=list)
     readable: int = 0
 
-    def rows(self, file: TableFile, options: ReadOptions) -> Iterator[tuple[Table, Row] | Rejected]:
-        """The table's rows, each with the open table, for its columns.
+    def items(
+        self, file: TableFile, options: ReadOptions, reader_for: Callable[[Table], Callable[[Row], Item]]
+    ) -> Iterator[Item]:
+        """What the reader makes of each row; ``reader_for`` is called once, with the open table.
 
         A table that cannot be opened is noted in ``refused``; one that breaks off ends with a Rejected.
         """
-        last = ""
+        last: Row | BadRow | None = None
+        opened = False
         try:
             with open_table(file.opener, options) as table:
                 self.readable += 1
-                last = "header"
-                for row in table.rows():
-                    last = row.position
-                    yield (table, row) if isinstance(row, Row) else file.rejected(row, row.reason)
+                opened = True
+                read = reader_for(table)
+                for last in table.rows():
+                    yield read(last) if isinstance(last, Row) else file.rejected(last, last.reason)
         except UnreadableFile as error:
-            if last:
-                yield Rejected(file.file, f"{file.member or file.name} after {last}", str(error))
+            if opened:
+                after = last.position if last else "header"
+                yield Rejected(file.file, f"{file.member or file.name} after {after}", str(error))
             else:
                 self.refused.append(Rejected(file.file, file.member or "header", str(error)))
+
+    def counted(self, file: TableFile, options: ReadOptions, reason: str) -> Iterator[Item]:
+        """One Skipped for a table that is not turned into records; its broken rows are told all the same."""
+        whole = Skipped(file.file, reason, 0)
+        units = 0
+        for item in self.items(file, options, lambda _table: lambda _row: whole):
+            if item is whole:
+                units += 1
+            else:
+                yield item
+        if units:
+            yield Skipped(file.file, reason, units)
 
     def lookup_rows(self, file: TableFile, options: ReadOptions) -> Iterator[tuple[dict[str, int], list[str]]]:
         """(column -> place, cells) of the whole rows; for joins. What is wrong is reported when ``rows`` reads it."""
@@ -118,24 +139,47 @@ def open_tables(export: Export, options: ReadOptions) -> Iterator[Tables]:
 
 
 class Lookup:
-    """Keys to values on disk, for joins with tables of any size. SQLite deletes its unnamed file on close."""
+    """Keys to values on disk, for joins with tables of any size: several maps, each under the name of its space.
+
+    SQLite deletes its unnamed file on close.
+    """
 
     def __init__(self) -> None:
         self._rows = sqlite3.connect("", check_same_thread=False)
         self._rows.execute("CREATE TABLE pair (key TEXT, value TEXT)")
+        self._spaces: set[str] = set()
+        self._recent: dict[str, tuple[str, ...]] = {}
 
-    def add(self, pairs: Iterable[tuple[str, str]]) -> None:
-        self._rows.executemany("INSERT INTO pair VALUES (?, ?)", pairs)
+    def add(self, space: str, pairs: Iterable[tuple[str, str]]) -> None:
+        prefix = f"{space}:"
+        added = self._rows.executemany(
+            "INSERT INTO pair VALUES (?, ?)", ((prefix + key, value) for key, value in pairs)
+        ).rowcount
+        if added > 0:
+            self._spaces.add(space)
 
     def close_for_writing(self) -> None:
         self._rows.execute("CREATE INDEX pair_key ON pair (key, value)")
 
-    def all(self, key: str) -> list[str]:
+    def all(self, space: str, key: str) -> tuple[str, ...]:
         """The key's values, each once, in a stable order."""
-        return [
-            value
-            for (value,) in self._rows.execute("SELECT DISTINCT value FROM pair WHERE key = ? ORDER BY value", (key,))
-        ]
+        if space not in self._spaces:
+            return ()
+        full = f"{space}:{key}"
+        found = self._recent.get(full)
+        if found is None:
+            query = "SELECT DISTINCT value FROM pair WHERE key = ? ORDER BY value"
+            found = tuple(value for (value,) in self._rows.execute(query, (full,)))
+            if len(self._recent) >= REMEMBERED:
+                self._recent.clear()
+            if sum(map(len, found)) <= REMEMBERED_CHARS:
+                self._recent[full] = found
+        return found
+
+    def first(self, space: str, key: str) -> str:
+        """The key's first value, or ""."""
+        found = self.all(space, key)
+        return found[0] if found else ""
 
     def close(self) -> None:
         self._rows.close()

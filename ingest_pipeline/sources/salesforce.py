@@ -1,26 +1,45 @@
-"""Salesforce exports: a folder or zip of ``Contact.csv``, ``Lead.csv``, ``Task.csv`` …
+"""Salesforce exports: a folder or zips of ``Contact.csv``, ``Lead.csv``, ``Task.csv``, ``EmailMessage.csv`` …
 
 Both the weekly export (every cell quoted) and API downloads (byte order mark, header in any case) are read.
 ``occurred_at`` is, for people, when the row was last modified: that is when its columns held; for tasks and events
 the day of the activity, unless it lies after the last modification (a plan: then the text is as old as the row);
-for cases and notes the creation.
+for mails their date, for cases, comments and notes the creation. Users' addresses and domains are staff's.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
-from ingest_pipeline.documents import Item, Rejected, Skipped, Source
+from ingest_pipeline.documents import Item, Skipped, Source
 from ingest_pipeline.sources.archives import ZIP_MAGIC
 from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
+from ingest_pipeline.sources.crm_records import Staff, staff_of
 from ingest_pipeline.sources.crm_tables import Lookup, TableFile, Tables, headers, lookup, open_tables
-from ingest_pipeline.sources.salesforce_ids import PEOPLE, PREFIXES, id18
-from ingest_pipeline.sources.salesforce_rows import JOINED, RowReader, Sheet
-from ingest_pipeline.sources.tabular import index_of
+from ingest_pipeline.sources.salesforce_activities import ActivityReader
+from ingest_pipeline.sources.salesforce_cells import Sheet
+from ingest_pipeline.sources.salesforce_ids import PREFIXES, id18
+from ingest_pipeline.sources.salesforce_joins import RELATIONS, Used, load_joins, staff_addresses
+from ingest_pipeline.sources.salesforce_people import PersonReader
+from ingest_pipeline.sources.tabular import Row, Table, index_of
 
-LOOKUP_TABLES = frozenset({"account", "user", "organization"})
-USED = frozenset(PREFIXES.values())
+PERSONS = frozenset({"contact", "lead", "account"})
+RECORDS = frozenset(
+    {
+        "contact", "lead", "task", "event", "case", "casecomment", "note", "contentnote", "contentversion",
+        "emailmessage",
+    }
+)  # fmt: skip
+LOOKUP_TABLES = frozenset({"account", "user", "organization", "emailmessagerelation", *RELATIONS}) - RECORDS
+USED = RECORDS | LOOKUP_TABLES
+_BY_COLUMNS = (
+    (frozenset({"emailmessageid", "relationid", "relationtype"}), "emailmessagerelation"),
+    (frozenset({"taskid", "relationid"}), "taskrelation"),
+    (frozenset({"eventid", "relationid"}), "eventrelation"),
+    (frozenset({"contentdocumentid", "linkedentityid"}), "contentdocumentlink"),
+)
+"""Tables that are known by their columns when they bear another name."""
 
 _SYSTEM_COLUMNS = frozenset(
     {"createdbyid", "createddate", "isdeleted", "lastmodifiedbyid", "lastmodifieddate", "ownerid", "systemmodstamp"}
@@ -38,6 +57,14 @@ class _Found:
     org: str
 
 
+class Context(NamedTuple):
+    """What all tables of one export are read with, as the last fields of ``Sheet``."""
+
+    staff: Staff
+    joins: Lookup
+    now: datetime
+
+
 def detect(file: SourceFile, head: bytes) -> bool:
     """A CSV with ``Id`` and system columns, or a zip that holds such tables."""
     weekly = head.startswith(ZIP_MAGIC) and _WEEKLY_EXPORT.match(file.name.rpartition("/")[2])
@@ -48,20 +75,43 @@ def detect(file: SourceFile, head: bytes) -> bool:
 
 def read(export: Export, options: ReadOptions) -> Iterator[Item]:
     """The items of an export. Raises UnreadableFile when none of its tables can be opened."""
-    with open_tables(export, options) as tables, lookup() as accounts:
+    with open_tables(export, options) as tables, lookup() as joins:
         found = _identify(tables)
-        if any(each.object in PEOPLE.values() for each in found):
-            accounts.add(_account_names(tables, found, options))
-        accounts.close_for_writing()
+        used = [Used(each.table, each.object) for each in found]
+        staff = staff_of(staff_addresses(tables, used, options), options)
+        load_joins(joins, tables, used, options)
         now = datetime.now(UTC)
         yield from tables.skipped
         for each in found:
-            if each.object not in USED or each.object in LOOKUP_TABLES:
-                yield from _count(tables, each, options)
+            if each.object in RECORDS or (each.object == "account" and _has_person_accounts(each.table)):
+                yield from _records(tables, each, options, Context(staff, joins, now))
             else:
-                yield from _records(tables, each, options, accounts, now)
+                is_lookup = each.object in LOOKUP_TABLES
+                reason = "lookup_table" if is_lookup else f"table_not_used: {each.table.name}"
+                yield from tables.counted(each.table, options, reason)
         tables.raise_if_nothing_was_readable(export)
         yield from tables.refused
+
+
+def _records(tables: Tables, found: _Found, options: ReadOptions, context: Context) -> Iterator[Item]:
+    """The table's items; rows that only serve as a lookup are counted in one."""
+    looked_up = 0
+
+    def reader_for(table: Table) -> Callable[[Row], Item]:
+        sheet = Sheet(found.table, table, found.object, found.org, options, *context)
+        return (PersonReader if found.object in PERSONS else ActivityReader)(sheet).read
+
+    for item in tables.items(found.table, options, reader_for):
+        if isinstance(item, Skipped) and item.reason == "lookup_table":
+            looked_up += 1
+        else:
+            yield item
+    if looked_up:
+        yield Skipped(found.table.file, "lookup_table", looked_up)
+
+
+def _has_person_accounts(table: TableFile) -> bool:
+    return "ispersonaccount" in index_of(table.head()[0] or ())
 
 
 def is_salesforce(columns: tuple[str, ...]) -> bool:
@@ -70,31 +120,6 @@ def is_salesforce(columns: tuple[str, ...]) -> bool:
     if any(_FOREIGN.match(column) for column in lowered):
         return False
     return "id" in lowered and len(lowered & _SYSTEM_COLUMNS) >= 2
-
-
-def _records(tables: Tables, found: _Found, options: ReadOptions, accounts: Lookup, now: datetime) -> Iterator[Item]:
-    reader: RowReader | None = None
-    for each in tables.rows(found.table, options):
-        if isinstance(each, Rejected):
-            yield each
-            continue
-        table, row = each
-        if reader is None:
-            reader = RowReader(Sheet(found.table, table, found.object, found.org, options, accounts, now))
-        yield reader.read(row)
-
-
-def _count(tables: Tables, found: _Found, options: ReadOptions) -> Iterator[Item]:
-    """One Skipped for a table that is not turned into records; its broken rows are told all the same."""
-    units = 0
-    for each in tables.rows(found.table, options):
-        if isinstance(each, Rejected):
-            yield each
-        else:
-            units += 1
-    reason = "lookup_table" if found.object in LOOKUP_TABLES else f"table_not_used: {found.table.name}"
-    if units:
-        yield Skipped(found.table.file, reason, units)
 
 
 def _identify(tables: Tables) -> list[_Found]:
@@ -111,7 +136,11 @@ def _object_of(table: TableFile) -> str:
     if name in USED:
         return name
     header, cells = table.head()
-    place = index_of(header or ()).get("id")
+    places = index_of(header or ())
+    for columns, kind in _BY_COLUMNS:
+        if columns <= places.keys():
+            return kind
+    place = places.get("id")
     try:
         first = id18(cells[place]) if place is not None and place < len(cells) else None
     except ValueError:
@@ -133,19 +162,4 @@ def _org_of(table: TableFile, kind: str) -> str:
         return ""
 
 
-def _account_names(tables: Tables, found: list[_Found], options: ReadOptions) -> Iterator[tuple[str, str]]:
-    """(account id, name and industry) of every account; they go to disk, an export may hold millions."""
-    for each in found:
-        if each.object != "account":
-            continue
-        for at, cells in tables.lookup_rows(each.table, options):
-            try:
-                account = id18(cells[at["id"]]) if "id" in at else None
-            except ValueError:
-                continue
-            if account:
-                name, industry = (cells[at[c]].strip() if c in at else "" for c in ("name", "industry"))
-                yield account, JOINED.join((name, industry))
-
-
-READER = Reader(format="salesforce", source=Source.CRM, detect=detect, read=read, by_folder=True)
+READER = Reader(format="salesforce", source=Source.CRM, detect=detect, read=read, by_folder=True, version=2)

@@ -1,0 +1,51 @@
+"""Mails and messages that CRMs hold in a cell: their plain text, what in them is the sender's own, who sent them."""
+
+import re
+from dataclasses import dataclass
+
+from ingest_pipeline.documents import Json, Role
+from ingest_pipeline.sources.crm_text import TextBuilder
+from ingest_pipeline.sources.html import html_to_text
+from ingest_pipeline.sources.replies import split_reply
+
+_MARKUP = re.compile(r"<[a-z/!]|&(?:#\d+|#x[0-9a-f]+|[a-z]+);", re.IGNORECASE)
+_NO_PERSON = re.compile(
+    r"(?:no-?_?reply|do-?_?not-?_?reply|mailer-daemon|postmaster|bounces?|notifications?)(?:[+._-].*)?@", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnWords:
+    """What a sender wrote, without the mail they answered, and the signature under it."""
+
+    text: str
+    signature: str = ""
+    quoted_left_out: bool = False
+
+
+def plain_text(value: str) -> str:
+    """A cell's text: CRMs keep bodies as HTML; imported ones are plain, and a parser would lose their line breaks."""
+    return html_to_text(value) if ("<" in value or "&" in value) and _MARKUP.search(value) else value
+
+
+def own_words(body: str) -> OwnWords:
+    """What the sender of a mail wrote themselves: an answer holds the mail it answers, which is somebody else's."""
+    reply = split_reply(body.replace("\r\n", "\n").replace("\r", "\n"))
+    left_out = reply.quoted or reply.forwarded
+    if not left_out and not reply.signature:
+        return OwnWords(body)
+    return OwnWords(reply.text, reply.signature, left_out)
+
+
+def add_own_words(text: TextBuilder, body: str, column: str, metadata: dict[str, Json]) -> None:
+    """The customer's own words and signature as paragraphs; what they quoted is left out and noted."""
+    own = own_words(body)
+    if own.quoted_left_out:
+        metadata["quoted_left_out"] = True
+    text.text(own.text, Role.SUBJECT, column)
+    text.text(own.signature, Role.SIGNATURE, column)
+
+
+def is_automatic(address: str) -> bool:
+    """An address that nobody writes from."""
+    return bool(_NO_PERSON.match(address))

@@ -1,0 +1,170 @@
+"""HubSpot's columns: what is rendered under which label, and what screens call the properties. Data only.
+
+Names are lower case. What is left out, and why, is said in ``columns``.
+"""
+
+import re
+from collections.abc import Mapping
+
+from ingest_pipeline.sources.columns import Layout
+
+CONTACT = Layout(
+    labels={
+        "salutation": "Salutation",
+        "jobtitle": "Title",
+        "company": "Company",
+        "associated_company_name": "Company",
+        "associated_company": "Company",
+        "job_function": "Job function",
+        "seniority": "Seniority",
+        "hs_seniority": "Seniority",
+        "industry": "Industry",
+        "numemployees": "Company employees",
+        "company_size": "Company employees",
+        "annualrevenue": "Company annual revenue",
+        "city": "City",
+        "state": "State",
+        "country": "Country",
+        "hs_timezone": "Time zone",
+        "hs_language": "Preferred language",
+        "preferred_channel": "Preferred contact",
+        "date_of_birth": "Birthdate",
+        "gender": "Gender",
+        "marital_status": "Marital status",
+        "relationship_status": "Relationship status",
+        "military_status": "Military status",
+        "degree": "Degree",
+        "field_of_study": "Field of study",
+        "graduation_date": "Graduation date",
+        "school": "School",
+        "work_email_preference": "E-mail preference",
+        "hs_persona": "Persona",
+        "hs_buying_role": "Buying role",
+        "lifecyclestage": "Lifecycle stage",
+        "hs_lead_status": "Lead status",
+    },
+    when_true={"hs_email_optout": "Opted out of e-mail", "do_not_call": "Do not call"},
+    texts=("message", "notes", "description"),
+)
+
+DEAL = Layout(
+    labels={
+        "dealname": "Deal",
+        "dealstage": "Deal stage",
+        "dealtype": "Deal type",
+        "amount": "Deal amount",
+        "deal_currency_code": "Deal currency",
+        "closedate": "Deal close date",
+    },
+    when_true={},
+    texts=("description",),
+    custom=False,
+)
+
+SYSTEM = re.compile(
+    r"(?:hs_|fivetran_|associated|num_|number_of_|first_(?!name)|last_(?!name)|recent_|latest_|original_|total_|days_|time_"
+    r"|date_(?:entered|exited)|cumulative_|hubspot|became_an?_|marketing_contact|membership_|record_|owner_|create_?date"
+    r"|created|updated|lastmodified|notes_(?:last|next)|engagements_|ip_|twitter|facebook|linkedin|google|klout|follower"
+    r"|webinar|survey|currently|ad_|gclid|hashed|portal|is_deleted|closed?ate|email(?!_preference)|assigned_to|category\Z"
+    r"|(?:id|address2?|fax|firstname|lastname|mobilephone|phone|website|zip|name|next_activity_date|source|timestamp)\Z"
+    r"|.*_(?:owner|team|owner_assigned_date)\Z)"
+)
+"""Names of HubSpot's own bookkeeping among the columns: its exports do not tell them from the company's own."""
+
+SCREEN_NAMES: Mapping[str, str] = {
+    # label in an export from the screen -> name of the property
+    "record id": "id",
+    "contact id": "id",
+    "vid": "id",
+    "hs_object_id": "id",
+    "first name": "firstname",
+    "last name": "lastname",
+    "company name": "company",
+    "job title": "jobtitle",
+    "job function": "job_function",
+    "additional email addresses": "hs_additional_emails",
+    "phone number": "phone",
+    "mobile phone number": "mobilephone",
+    "mobile phone": "mobilephone",
+    "state/region": "state",
+    "country/region": "country",
+    "postal code": "zip",
+    "street address": "address",
+    "street address 2": "address2",
+    "time zone": "hs_timezone",
+    "preferred language": "hs_language",
+    "language": "hs_language",
+    "preferred channels": "preferred_channel",
+    "preferred channel": "preferred_channel",
+    "date of birth": "date_of_birth",
+    "birthday": "date_of_birth",
+    "marital status": "marital_status",
+    "relationship status": "relationship_status",
+    "military status": "military_status",
+    "field of study": "field_of_study",
+    "graduation date": "graduation_date",
+    "employment seniority": "hs_seniority",
+    "number of employees": "numemployees",
+    "company size": "company_size",
+    "annual revenue": "annualrevenue",
+    "persona": "hs_persona",
+    "buying role": "hs_buying_role",
+    "lifecycle stage": "lifecyclestage",
+    "lead status": "hs_lead_status",
+    "unsubscribed from all email": "hs_email_optout",
+    "do not call": "do_not_call",
+    "website url": "website",
+    "create date": "createdate",
+    "last modified date": "lastmodifieddate",
+    "hs_lastmodifieddate": "lastmodifieddate",
+    "hs_createdate": "createdate",
+    "merged contact ids": "hs_merged_object_ids",
+    "merged record ids": "hs_merged_object_ids",
+    "merged vids": "hs_calculated_merged_vids",
+    "calculated merged contact ids with timestamps of merge": "hs_calculated_merged_vids",
+    "merged contact ids with timestamps of merge": "hs_calculated_merged_vids",
+    "note body": "hs_note_body",
+    "activity date": "hs_timestamp",
+    "associated contact ids": "associated_contact_ids",
+    "associated contacts ids": "associated_contact_ids",
+    "associated company ids": "associated_company_ids",
+    "associated company ids (primary)": "associatedcompanyid",
+    "primary associated company id": "associatedcompanyid",
+    "primary company id": "associatedcompanyid",
+    "company domain name": "domain",
+    "engagement_id": "id",
+    # activities
+    "activity type": "type",
+    "call notes": "hs_call_body",
+    "call title": "hs_call_title",
+    "call direction": "hs_call_direction",
+    "email subject": "hs_email_subject",
+    "email body": "hs_email_text",
+    "email text": "hs_email_text",
+    "email direction": "hs_email_direction",
+    "email from address": "hs_email_from_email",
+    "email sender email": "hs_email_from_email",
+    "email to address": "hs_email_to_email",
+    "meeting name": "hs_meeting_title",
+    "meeting title": "hs_meeting_title",
+    "meeting description": "hs_meeting_body",
+    "meeting body": "hs_meeting_body",
+    "internal meeting notes": "hs_internal_meeting_notes",
+    "meeting start time": "hs_meeting_start_time",
+    "task title": "hs_task_subject",
+    "task notes": "hs_task_body",
+    "task body": "hs_task_body",
+    "due date": "hs_timestamp",
+    "communication body": "hs_communication_body",
+    "message body": "hs_communication_body",
+    "channel type": "hs_communication_channel_type",
+    # tickets and deals
+    "ticket name": "subject",
+    "ticket description": "content",
+    "ticket status": "hs_pipeline_stage",
+    "deal name": "dealname",
+    "deal description": "description",
+    "deal stage": "dealstage",
+    "deal type": "dealtype",
+    "close date": "closedate",
+}
