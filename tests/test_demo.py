@@ -222,7 +222,7 @@ def test_every_trait_is_found_in_every_kind_of_source(facts: dict[str, ProfileFa
     assert {fact.key for fact in held if fact.kind == "memory"} == {"fact", "preference", "event", "context"}
     proofs = [proof for fact in held for proof in fact.proofs]
     assert {proof.source for proof in proofs} == {"crm", "email", "chat"}
-    assert {proof.role for proof in proofs} == {"subject", "field", "note"}
+    assert {proof.role for proof in proofs} == {"subject", "field", "note", "signature"}
 
 
 def test_few_expectations_are_too_weak_for_patterns(key: AnswerKey) -> None:

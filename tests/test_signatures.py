@@ -75,6 +75,7 @@ NO_SIGNATURES = {
     "a legal notice": "Hello.\n\n-- \nThis e-mail is confidential.\nPlease delete it.",
     "somebody else's name": "Hello.\n\n-- \nRui Costa\nHead of Sales",
     "text below a name": "Hello.\n\nAna Ferreira\nis how I am called here.",
+    "text that begins with a name": "Hello.\n\n-- \nAna likes this\nvery much",
 }
 
 

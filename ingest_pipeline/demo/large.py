@@ -98,8 +98,10 @@ def _write_batch(outputs: _Outputs, crm: crm_files.CrmWriter, number: int, batch
     channel = f"customers-{number:05d}"
     for place, person in enumerate(batch):
         crm.person(person)
+        # They sign with their name only: a signature that says more is another document.
+        signer = replace(person, phone="", title="")
         for turn, mail in enumerate(person.mails):
-            message = mail_files.person_message(person, mail, turn, Chance(f"{seed}:signature:{person.slug}"))
+            message = mail_files.person_message(signer, mail, turn, Chance(f"{seed}:signature:{person.slug}"))
             outputs.mbox.write(mail_files.mbox_entry(message))
         workspace.member(person, number * _BATCH + place)
         for chat in person.chats:

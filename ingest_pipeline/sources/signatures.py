@@ -81,8 +81,13 @@ def _tells_who_and_more(text: str, person: Person, address: str) -> bool:
     first, *more = [line for line in text.split("\n") if line.strip()] or [""]
     if _PHONE.search(text) or f"@{domain}" in text.lower():
         return True
-    is_name = bool(_words(first)) and _words(first) <= known
-    return bool(more) and (is_name or any(len(_words(line) & known) > 1 for line in (first, *more)))
+    return bool(more) and (_may_be_name(first, known) or any(len(_words(line) & known) > 1 for line in more))
+
+
+def _may_be_name(line: str, known: set[str]) -> bool:
+    """Their name, as known or written otherwise ("Sofia" for "Σοφία"): one word agrees, and all could be names."""
+    names = _WORD.findall(line)
+    return 1 <= len(names) <= 4 and bool(_words(line) & known) and all(name[0].isupper() for name in names)
 
 
 def _words(text: str) -> set[str]:
