@@ -1,9 +1,11 @@
 """The console on stdout, for terminals, pipes and files."""
 
 import os
+import re
 import sys
 
 from rich.console import Console
+from rich.text import Text
 
 _PIPED_WIDTH = 160
 """Columns where no terminal says how many there are: wide enough that a row stays on one line for ``grep``."""
@@ -18,6 +20,14 @@ class OutputConsole(Console):
 
     def on_broken_pipe(self) -> None:
         drop_stdout()
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def plain(text: str, style: str = "") -> Text:
+    """Text of a document as text: no markup, no control characters, each character in its place."""
+    return Text(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", text), style=style)
 
 
 def write(text: str) -> None:
