@@ -8,7 +8,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, func, select
 
 from ingest_pipeline.documents import Json
+from ingest_pipeline.edits import Edit
 from ingest_pipeline.errors import InvalidInput, ProfileNotFound
+from ingest_pipeline.store.edits import load_edits
 from ingest_pipeline.store.engine import reading
 from ingest_pipeline.store.tables import (
     DocumentRow,
@@ -54,7 +56,11 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A trait (``key``, ``value``) or a memory (``key`` is its type, ``value`` its sentence)."""
+    """A trait (``key``, ``value``) or a memory (``key`` is its type, ``value`` its sentence).
+
+    ``source``: ``extracted``, ``manual`` or ``inferred``. ``alternatives``: values that the evidence cannot choose
+    between and ``value``; each one's proofs name it. ``edit``: who set, confirmed or revised it, when anybody did.
+    """
 
     id: str
     kind: str
@@ -69,16 +75,27 @@ class Fact:
     created_at: datetime
     updated_at: datetime
     proofs: tuple[Proof, ...]
+    alternatives: tuple[Json, ...] = ()
+    edit: Edit | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """A value that held before."""
+    """A value that held before. ``edit``: who set it, when it was not extracted.
+
+    ``reason`` is why it ended: ``replaced`` or ``retracted`` by an observation, whose words are ``quote``; ``set``,
+    ``cleared`` or ``rejected`` by the edit ``ending``. ``ended_by`` is the id of either.
+    """
 
     key: str
     value: Json
     valid_from: datetime | None
     valid_to: datetime | None
+    reason: str = "replaced"
+    ended_by: str | None = None
+    quote: str | None = None
+    edit: Edit | None = None
+    ending: Edit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +124,7 @@ def load_facts(engine: Engine, profile_id: str) -> ProfileFacts:
         if row is None:
             raise ProfileNotFound
         proofs = _load_proofs(connection, Evidence.profile_id == profile_id)
+        edits = {edit.id: edit for edit in load_edits(connection, profile_id)}
         counts = (
             select(DocumentRow.source, func.count())
             .where(DocumentRow.profile_id == profile_id, DocumentRow.superseded_at.is_(None))
@@ -123,9 +141,9 @@ def load_facts(engine: Engine, profile_id: str) -> ProfileFacts:
             updated_at=row.updated_at,
             identifiers=_load_identifiers(connection, profile_id),
             documents=dict(sorted((source, n) for source, n in connection.execute(counts))),
-            traits=_load_traits(connection, profile_id, proofs),
-            memories=_load_memories(connection, profile_id, proofs),
-            history=_load_history(connection, profile_id),
+            traits=_load_traits(connection, profile_id, proofs, edits),
+            memories=_load_memories(connection, profile_id, proofs, edits),
+            history=_load_history(connection, profile_id, edits),
         )
 
 
@@ -158,7 +176,9 @@ def _load_identifiers(connection: Connection, profile_id: str) -> tuple[str, ...
     return tuple(sorted(f"{kind}:{value}" for kind, value in connection.execute(query)))
 
 
-def _load_traits(connection: Connection, profile_id: str, proofs: dict[str, list[Proof]]) -> tuple[Fact, ...]:
+def _load_traits(
+    connection: Connection, profile_id: str, proofs: dict[str, list[Proof]], edits: dict[str, Edit]
+) -> tuple[Fact, ...]:
     query = select(TraitRow.__table__).where(TraitRow.profile_id == profile_id).order_by(TraitRow.key)
     return tuple(
         Fact(
@@ -175,12 +195,16 @@ def _load_traits(connection: Connection, profile_id: str, proofs: dict[str, list
             created_at=row.created_at,
             updated_at=row.updated_at,
             proofs=tuple(proofs[row.id]),
+            alternatives=tuple(row.alternatives or ()),
+            edit=edits.get(row.edit_id),
         )
         for row in connection.execute(query)
     )
 
 
-def _load_memories(connection: Connection, profile_id: str, proofs: dict[str, list[Proof]]) -> tuple[Fact, ...]:
+def _load_memories(
+    connection: Connection, profile_id: str, proofs: dict[str, list[Proof]], edits: dict[str, Edit]
+) -> tuple[Fact, ...]:
     query = (
         select(Memory.__table__)
         .where(Memory.profile_id == profile_id)
@@ -196,23 +220,39 @@ def _load_memories(connection: Connection, profile_id: str, proofs: dict[str, li
             category=None,
             confidence=row.confidence,
             importance=row.importance,
-            source="extracted",
+            source=row.source,
             since=row.occurred_at,
             created_at=row.created_at,
             updated_at=row.updated_at,
             proofs=tuple(proofs[row.id]),
+            edit=edits.get(row.edit_id),
         )
         for row in connection.execute(query)
     )
 
 
-def _load_history(connection: Connection, profile_id: str) -> tuple[Past, ...]:
+def _load_history(connection: Connection, profile_id: str, edits: dict[str, Edit]) -> tuple[Past, ...]:
+    past = TraitHistory.__table__.c
     query = (
-        select(TraitHistory.key, TraitHistory.value, TraitHistory.valid_from, TraitHistory.valid_to)
-        .where(TraitHistory.profile_id == profile_id)
-        .order_by(TraitHistory.key, TraitHistory.valid_to.desc(), TraitHistory.id)
+        select(*past, ObservationRow.quote)
+        .outerjoin(ObservationRow, ObservationRow.id == past.ended_by)
+        .where(past.profile_id == profile_id)
+        .order_by(past.key, past.valid_to.desc(), past.id)
     )
-    return tuple(Past(*row) for row in connection.execute(query))
+    return tuple(
+        Past(
+            key=row.key,
+            value=row.value,
+            valid_from=row.valid_from,
+            valid_to=row.valid_to,
+            reason=row.reason,
+            ended_by=row.ended_by,
+            quote=row.quote,
+            edit=edits.get(row.edit_id),
+            ending=edits.get(row.ended_by),
+        )
+        for row in connection.execute(query)
+    )
 
 
 def _load_proofs(connection: Connection, condition: ColumnElement[bool]) -> dict[str, list[Proof]]:

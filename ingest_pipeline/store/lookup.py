@@ -94,12 +94,20 @@ _PUNCTUATION = re.compile(r"[\s().-]")
 _MIN_START = 6
 
 
-def _by_start_of_id(connection: Connection, reference: str) -> str | None:
-    digits = reference.lower().replace("-", "")
-    if not re.fullmatch(rf"[0-9a-f]{{{_MIN_START},31}}", digits):
+def id_range(start: str, least: int) -> tuple[str, str] | None:
+    """The first and last id that start so; None when these are not at least so many characters of an id."""
+    digits = start.strip().lower().replace("-", "")
+    if not re.fullmatch(rf"[0-9a-f]{{{least},32}}", digits):
         return None
     low, high = (str(uuid.UUID(digits.ljust(32, fill))) for fill in "0f")
-    query = select(Profile.id, Profile.merged_into).where(Profile.id.between(low, high)).limit(2)
+    return low, high
+
+
+def _by_start_of_id(connection: Connection, reference: str) -> str | None:
+    bounds = id_range(reference, _MIN_START)
+    if bounds is None:
+        return None
+    query = select(Profile.id, Profile.merged_into).where(Profile.id.between(*bounds)).limit(2)
     rows = list(connection.execute(query))
     if len(rows) > 1:
         raise InvalidInput("ambiguous_profile", "several profile ids start with these characters; write more of them")

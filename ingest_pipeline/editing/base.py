@@ -1,0 +1,176 @@
+"""How a decision about a profile is carried out: recorded with its audit entry in one transaction, then folded at once.
+
+    plan(what the tables show) ─▶ edits + audit entry ──commit──▶ fold the profile ─▶ the fact before and after
+
+A process that ends between commit and fold loses nothing: the profile is marked as changed, the next sync folds it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from sqlalchemy import Connection, Engine, select
+
+from ingest_pipeline.documents import Json
+from ingest_pipeline.editing.standing import Standing, standing
+from ingest_pipeline.edits import Edit, Target, claim_key
+from ingest_pipeline.errors import InvalidInput
+from ingest_pipeline.extraction.base import Kind
+from ingest_pipeline.extraction.traits import TraitSchema
+from ingest_pipeline.folding import fold_profiles
+from ingest_pipeline.store.audit_log import Audited, Via, append, check_actor
+from ingest_pipeline.store.edits import Draft, hold_profile, load_edits, save_edits
+from ingest_pipeline.store.engine import write
+from ingest_pipeline.store.facts import Fact, ProfileFacts, load_facts
+from ingest_pipeline.store.lookup import id_range
+from ingest_pipeline.store.tables import DocumentRow, Memory, ObservationRow, TraitRow
+
+MIN_ID = 4
+"""Characters of a memory's id that may stand for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Editor:
+    """Who decides, by what way, and where. Safe to use from several threads."""
+
+    engine: Engine
+    schema: TraitSchema
+    actor: str
+    via: Via
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What was recorded, and the fact as the tables had it before and have it now; ``after`` is None where the decision
+    took it away. ``profile`` is the profile after."""
+
+    profile: ProfileFacts
+    edits: tuple[Edit, ...]
+    before: Fact | None
+    after: Fact | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShownMemory:
+    """A memory as the tables show it. ``target`` names it in edits."""
+
+    id: str
+    type: str
+    content: str
+    target: str
+
+
+class Held:
+    """What a decision is made on: the tables of one profile, locked against other decisions."""
+
+    def __init__(self, connection: Connection, profile_id: str) -> None:
+        self._connection = connection
+        self.profile_id = profile_id
+
+    @cached_property
+    def edits(self) -> list[Edit]:
+        return load_edits(self._connection, self.profile_id)
+
+    @cached_property
+    def standing(self) -> Standing:
+        return standing(self.edits)
+
+    def shown(self, key: str) -> list[Json]:
+        """The values that the tables show for a trait: one, or the elements; none without such a trait."""
+        return self._trait(key)[0]
+
+    def alternatives(self, key: str) -> list[Json]:
+        """The values that the evidence cannot choose between and the one shown."""
+        return self._trait(key)[1]
+
+    def _trait(self, key: str) -> tuple[list[Json], list[Json]]:
+        query = select(TraitRow.value, TraitRow.alternatives).where(
+            TraitRow.profile_id == self.profile_id, TraitRow.key == key
+        )
+        row = self._connection.execute(query).one_or_none()
+        if row is None:
+            return [], []
+        return row.value if isinstance(row.value, list) else [row.value], row.alternatives or []
+
+    def claimed(self, key: str) -> list[Json]:
+        """Every value that current observations claim for a trait, as extracted."""
+        query = (
+            select(ObservationRow.value)
+            .join(DocumentRow, DocumentRow.id == ObservationRow.document_id)
+            .where(
+                DocumentRow.profile_id == self.profile_id,
+                DocumentRow.superseded_at.is_(None),
+                ObservationRow.superseded.is_(False),
+                ObservationRow.kind == Kind.TRAIT.value,
+                ObservationRow.key == key,
+            )
+        )
+        return list(self._connection.execute(query).scalars())
+
+    def memory(self, reference: str) -> ShownMemory:
+        """By id or the first characters of one. Raises InvalidInput: ``memory_not_found``, ``ambiguous_fact``."""
+        bounds = id_range(reference, MIN_ID)
+        if bounds is None:
+            raise memory_not_found()
+        query = select(Memory.id, Memory.type, Memory.content, Memory.edit_id).where(
+            Memory.profile_id == self.profile_id, Memory.id.between(*bounds)
+        )
+        rows = list(self._connection.execute(query.limit(2)))
+        if not rows:
+            raise memory_not_found()
+        if len(rows) > 1:
+            raise InvalidInput("ambiguous_fact", "several ids start with these characters; write more of them")
+        (row,) = rows
+        by_hand = next((e for e in self.edits if e.id == row.edit_id and e.kind is Target.MEMORY and e.target), None)
+        target = by_hand.target if by_hand else None
+        return ShownMemory(row.id, row.type, row.content, target or claim_key(row.content))
+
+
+def memory_not_found() -> InvalidInput:
+    return InvalidInput("memory_not_found", "this profile has no such memory; `ingest show` lists ids")
+
+
+Plan = Callable[[Held], Sequence[Draft]]
+"""What a decision records, given what the tables show. Raises InvalidInput when it makes no sense there."""
+
+
+def decide(editor: Editor, profile_id: str, audited: Audited, plan: Plan, fact: str | None = None) -> Decided:
+    """Carry a decision out. ``fact`` is the trait key or memory id that it is about, None for one that is to be made.
+
+    Raises ProfileNotFound, InvalidInput.
+    """
+    actor = check_actor(editor.actor)
+    before = load_facts(editor.engine, profile_id)
+
+    def save(connection: Connection) -> tuple[str, list[Edit]]:
+        living = hold_profile(connection, profile_id)
+        edits = save_edits(connection, living, plan(Held(connection, living)), actor)
+        first = edits[0]
+        detail = {"kind": first.kind.value, "key": first.key, "edits": len(edits)}
+        append(connection, actor, editor.via, audited, living, detail, first.at)
+        return living, edits
+
+    living, edits = write(editor.engine, save)
+    for _ in fold_profiles(editor.engine, editor.schema, [living]):
+        pass
+    after = load_facts(editor.engine, living)
+    found = find_fact(before, fact) if fact else None
+    return Decided(after, tuple(edits), found, _fact_after(after, found.id if found else fact, edits))
+
+
+def find_fact(facts: ProfileFacts, reference: str) -> Fact | None:
+    """A trait by its key, a memory by its id or the only one whose id starts so."""
+    for trait in facts.traits:
+        if trait.key == reference:
+            return trait
+    found = [memory for memory in facts.memories if memory.id.startswith(reference.lower())]
+    return found[0] if len(found) == 1 else None
+
+
+def _fact_after(facts: ProfileFacts, fact: str | None, edits: Sequence[Edit]) -> Fact | None:
+    """The same fact; a memory that was written just now is the one that names the edit."""
+    made = {edit.id for edit in edits}
+    for candidate in (*facts.traits, *facts.memories):
+        if fact in (candidate.id, candidate.key if candidate.kind == "trait" else None):
+            return candidate
+    return next((memory for memory in facts.memories if memory.edit and memory.edit.id in made), None)

@@ -1,0 +1,68 @@
+"""Decisions about either kind of fact. ``reference`` is a trait key of the schema, or a memory's id or its start."""
+
+from collections.abc import Callable
+
+from ingest_pipeline.documents import Json
+from ingest_pipeline.editing import memories, traits
+from ingest_pipeline.editing.base import Decided, Editor, Held, Plan, decide
+from ingest_pipeline.editing.checks import refuse_value
+from ingest_pipeline.extraction.traits import Trait
+from ingest_pipeline.store.audit_log import Audited
+from ingest_pipeline.store.edits import Draft
+
+
+def clear(editor: Editor, profile_id: str, reference: str) -> Decided:
+    """Take back what was set, confirmed, written or revised by hand: the evidence decides again.
+
+    Raises InvalidInput: ``nothing_to_clear``, ``memory_not_found``.
+    """
+    trait = editor.schema.get(reference)
+    plan: Plan = (
+        (lambda held: traits.plan_clear(held, trait)) if trait else (lambda held: memories.plan_clear(held, reference))
+    )
+    return decide(editor, profile_id, Audited.CLEAR, plan, reference)
+
+
+def confirm(editor: Editor, profile_id: str, reference: str, value: Json = None) -> Decided:
+    """Say that a fact is right: only newer evidence may end it.
+
+    ``value``: of an array trait only this element, of a trait in conflict the value that is right, of another one what
+    it must show. Raises InvalidInput: ``trait_not_found``, ``memory_not_found``, ``missing_value``,
+    ``value_not_found``, ``nothing_to_confirm``.
+    """
+    plan = _plan(editor, reference, value, traits.plan_confirm, memories.plan_confirm)
+    return decide(editor, profile_id, Audited.CONFIRM, plan, reference)
+
+
+def reject(editor: Editor, profile_id: str, reference: str, value: Json = None) -> Decided:
+    """Say that a fact is wrong: it does not come back, from old or new evidence, until it is un-rejected.
+
+    A trait falls back to what else the evidence says. ``value``: only this element, or this value even though it is not
+    shown. What was set by hand goes with it. Raises InvalidInput: ``trait_not_found``, ``memory_not_found``,
+    ``invalid_value_type``, ``already_rejected``.
+    """
+    plan = _plan(editor, reference, value, traits.plan_reject, memories.plan_reject)
+    return decide(editor, profile_id, Audited.REJECT, plan, reference)
+
+
+def unreject(editor: Editor, profile_id: str, reference: str, value: Json = None) -> Decided:
+    """Take rejections back: all of a trait or that of one value; of a memory by the id it had, or by the edit's.
+
+    Raises InvalidInput: ``not_rejected``.
+    """
+    plan = _plan(editor, reference, value, traits.plan_unreject, memories.plan_unreject)
+    return decide(editor, profile_id, Audited.UNREJECT, plan, reference)
+
+
+def _plan(
+    editor: Editor,
+    reference: str,
+    value: Json,
+    of_trait: Callable[[Held, Trait, Json], list[Draft]],
+    of_memory: Callable[[Held, str], list[Draft]],
+) -> Plan:
+    trait = editor.schema.get(reference)
+    if trait:
+        return lambda held: of_trait(held, trait, value)
+    refuse_value(value)
+    return lambda held: of_memory(held, reference)
