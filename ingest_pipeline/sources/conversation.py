@@ -1,25 +1,68 @@
-"""One person's part of a conversation-day as text: their messages with the turns around them."""
+"""Conversations as text: one record per person and conversation-day, their messages with the turns around them.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+A reader gives the turns of one conversation as it finds them; days are put together here, a few at a time.
+"""
 
-from ingest_pipeline.documents import Role, Segment
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from ingest_pipeline.documents import Item, Json, Person, Record, Rejected, Role, Segment
 
 TURNS_BEFORE = 2
 TURNS_AFTER = 1
 
+MAX_DAY_TURNS = 20_000
+"""A longer day becomes several records per person."""
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One message. ``speaker`` is the person's id in the source, ``name`` how the text shows them."""
+OPEN_DAYS = 3
+"""Days that are put together at once: messages that were delivered late stand a little out of order."""
+
+MAX_LISTED_IDS = 50
+FUTURE_SLACK = timedelta(days=2)
+FIRST_YEAR = 1990
+"""Earlier times are clocks that were never set; 1970 is the common one."""
+
+UNDATED = "undated"
+NOT_EVIDENCE = {Role.STAFF: "internal_sender", Role.ASSISTANT: "assistant", Role.SYSTEM: "system"}
+"""Turns that make no record of their own, by the reason under which they are counted."""
+
+
+class Turn(NamedTuple):
+    """One message, its text not blank. ``speaker`` is the person's id in the source, ``name`` how the text shows them.
+
+    ``role``: OTHER for whoever may become a profile. ``position`` is its number in the file. (A NamedTuple because
+    hundreds of thousands are made per second.)
+    """
 
     speaker: str
     name: str
     text: str
     native_id: str
     occurred_at: datetime | None
-    is_staff: bool = False
+    role: Role = Role.OTHER
+    position: int = 0
+    thread: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What all its records share. ``id`` is unique in the origin; ``where`` is the position's beginning.
+
+    ``zone`` decides where days end; ``time_zone`` tells how the times' zone was decided.
+    """
+
+    origin: str
+    id: str
+    file: str
+    zone: ZoneInfo
+    time_zone: str
+    where: str = "message"
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+    newest_first: bool = False
 
 
 def excerpt(turns: Sequence[Turn], own: Sequence[int]) -> tuple[str, tuple[Segment, ...]]:
@@ -37,35 +80,37 @@ def excerpt(turns: Sequence[Turn], own: Sequence[int]) -> tuple[str, tuple[Segme
         if number:
             pieces.append("\n")
             length += 1
-        for turn in turns[start:end]:
-            label = f"{turn.name}: "
-            segments += _segments(turn, length + len(label), subject)
-            piece = f"{label}{turn.text}\n"
-            pieces.append(piece)
-            length += len(piece)
+        for speaker, name, text, native_id, occurred_at, role, _, _ in turns[start:end]:
+            begin = length + len(name) + 2
+            length = begin + len(text) + 1
+            pieces.append(f"{name}: {text}\n")
+            if speaker == subject:
+                role = Role.SUBJECT
+            if ">" in text:
+                spans = _unquoted(text, begin)
+                segments += [Segment(start, end, role, name, native_id, occurred_at) for start, end in spans]
+            else:
+                segments.append(Segment(begin, length - 1, role, name, native_id, occurred_at))
     return "".join(pieces).removesuffix("\n"), tuple(segments)
 
 
 def _windows(count: int, own: Sequence[int]) -> list[tuple[int, int]]:
     windows: list[tuple[int, int]] = []
+    start, end = max(0, own[0] - TURNS_BEFORE), own[0] + 1 + TURNS_AFTER
     for index in own:
-        start, end = max(0, index - TURNS_BEFORE), min(count, index + 1 + TURNS_AFTER)
-        if windows and start <= windows[-1][1]:
-            windows[-1] = (windows[-1][0], end)
-        else:
+        if index - TURNS_BEFORE > end:
             windows.append((start, end))
+            start = index - TURNS_BEFORE
+        end = index + 1 + TURNS_AFTER
+    windows.append((start, min(count, end)))
     return windows
 
 
-def _segments(turn: Turn, offset: int, subject: str) -> list[Segment]:
-    """One segment per stretch of lines that the speaker did not quote."""
-    role = Role.SUBJECT if turn.speaker == subject else Role.STAFF if turn.is_staff else Role.OTHER
-    if ">" not in turn.text and turn.text.strip():
-        end = offset + len(turn.text)
-        return [Segment(offset, end, role, turn.name, turn.native_id, turn.occurred_at)]
+def _unquoted(text: str, offset: int) -> list[tuple[int, int]]:
+    """One span per stretch of lines that the speaker did not quote."""
     spans: list[tuple[int, int]] = []
     position = offset
-    for line in turn.text.split("\n"):
+    for line in text.split("\n"):
         end = position + len(line)
         if line.strip() and not line.startswith(">"):
             if spans and spans[-1][1] + 1 == position:
@@ -73,4 +118,152 @@ def _segments(turn: Turn, offset: int, subject: str) -> list[Segment]:
             else:
                 spans.append((position, end))
         position = end + 1
-    return [Segment(start, end, role, turn.name, turn.native_id, turn.occurred_at) for start, end in spans]
+    return spans
+
+
+def own_turns(turns: Sequence[Turn], skipped: Counter[str]) -> dict[str, list[int]]:
+    """Speaker → the indices of their turns, for those who may become a profile; the others are counted."""
+    own: dict[str, list[int]] = {}
+    for index, turn in enumerate(turns):
+        if turn.role is not Role.OTHER:
+            skipped[NOT_EVIDENCE[turn.role]] += 1
+        elif (indices := own.get(turn.speaker)) is not None:
+            indices.append(index)
+        else:
+            own[turn.speaker] = [index]
+    return own
+
+
+def plausible(moment: datetime | None, now: datetime) -> datetime | None:
+    """The moment unless it is a clock that was never set, or in the future."""
+    if moment is None or moment.year < FIRST_YEAR or moment > now + FUTURE_SLACK:
+        return None
+    return moment
+
+
+def from_unix(seconds: Json) -> datetime | None:
+    """The moment of a Unix time given as a number or in digits; None for anything else."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float | str):
+        return None
+    try:
+        return datetime.fromtimestamp(float(seconds), UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def from_iso(text: Json, zone: ZoneInfo) -> datetime | None:
+    """The moment of an ISO 8601 time, which is in ``zone`` when it names none; None for anything else."""
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+@dataclass(slots=True)
+class _Day:
+    """Messages of one day; ``begin`` and ``end`` bound it in UTC, so that most messages need no zone arithmetic."""
+
+    name: str
+    begin: datetime
+    end: datetime
+    turns: list[Turn] = field(default_factory=list)
+
+
+def conversation_records(
+    conversation: Conversation,
+    turns: Iterable[Turn | Rejected],
+    person: Callable[[str], Person],
+    skipped: Counter[str],
+    now: datetime,
+) -> Iterator[Item]:
+    """The records of one conversation, day by day, and the rejections that come with its turns.
+
+    ``person`` describes a speaker. A message without a plausible time is kept, among the undated. Messages of a day
+    that is already done (more than OPEN_DAYS out of order) make further records of it.
+    """
+    days: list[_Day] = []
+    for turn in turns:
+        if isinstance(turn, Rejected):
+            yield turn
+            continue
+        moment = plausible(turn.occurred_at, now)
+        if moment is None and turn.occurred_at is not None:
+            turn = turn._replace(occurred_at=None)
+        day = next(
+            (d for d in days if d.begin <= moment < d.end) if moment else (d for d in days if d.name == UNDATED), None
+        )
+        if day is None:
+            day = _new_day(moment, conversation.zone)
+            days.append(day)
+            if len(days) > OPEN_DAYS:
+                yield from _day_records(conversation, days.pop(0), person, skipped)
+        day.turns.append(turn)
+        if len(day.turns) >= MAX_DAY_TURNS:
+            days.remove(day)
+            yield from _day_records(conversation, day, person, skipped)
+    for day in days:
+        yield from _day_records(conversation, day, person, skipped)
+
+
+def _new_day(moment: datetime | None, zone: ZoneInfo) -> _Day:
+    if moment is None:
+        return _Day(UNDATED, datetime.max.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+    local = moment.astimezone(zone)
+    begin = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    return _Day(local.date().isoformat(), begin.astimezone(UTC), (begin + timedelta(days=1)).astimezone(UTC))
+
+
+def _day_records(
+    conversation: Conversation, day: _Day, person: Callable[[str], Person], skipped: Counter[str]
+) -> Iterator[Record]:
+    turns = day.turns
+    if conversation.newest_first:
+        turns.reverse()
+    if day.name != UNDATED:
+        turns.sort(key=_occurred_at)
+    turns = without_repeats(turns, skipped)
+    own = own_turns(turns, skipped)
+    # An export that ends in the middle of the day is older than one that goes on.
+    modified = turns[-1].occurred_at
+    for speaker, indices in own.items():
+        text, segments = excerpt(turns, indices)
+        mine = [turns[index] for index in indices]
+        threads = list(dict.fromkeys(turn.thread for turn in mine if turn.thread))[:MAX_LISTED_IDS]
+        yield Record(
+            origin=conversation.origin,
+            kind="conversation_day",
+            # With the first message's id: an export that begins in the middle of a day does not replace the whole day.
+            native_id=f"{conversation.id}/{day.name}/{mine[0].native_id}",
+            subjects=(person(speaker),),
+            text=text,
+            file=conversation.file,
+            position=f"{conversation.where} {mine[0].position}",
+            segments=segments,
+            occurred_at=mine[-1].occurred_at,
+            modified_at=modified,
+            metadata={
+                **conversation.metadata,
+                "day": day.name,
+                "time_zone": conversation.time_zone,
+                "message_ids": [turn.native_id for turn in mine[:MAX_LISTED_IDS]],
+                **({"threads": threads} if threads else {}),
+            },
+            units=len(mine),
+        )
+
+
+def without_repeats(turns: list[Turn], skipped: Counter[str]) -> list[Turn]:
+    """The turns, each native id once; the others are counted."""
+    first = {turn.native_id: turn for turn in reversed(turns)}
+    if len(first) == len(turns):
+        return turns
+    skipped["duplicate"] += len(turns) - len(first)
+    return [turn for turn in turns if first[turn.native_id] is turn]
+
+
+def _occurred_at(turn: Turn) -> datetime:
+    assert turn.occurred_at is not None  # the undated have a day of their own
+    return turn.occurred_at

@@ -4,33 +4,39 @@ Shape: ``users.json``, ``channels.json`` (``groups``, ``dms``, ``mpims``), ``<co
 all in one folder. Days are those of the files' names (the exporter's zone), times those of ``ts`` (UTC).
 """
 
-import json
 import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
-from ingest_pipeline.documents import Identifier, Item, Json, Person, Record, Rejected, Segment, Skipped, Source
+from ingest_pipeline.documents import Identifier, Item, Json, Person, Record, Rejected, Role, Segment, Skipped, Source
 from ingest_pipeline.errors import UnreadableFile
 from ingest_pipeline.sources.archives import ZIP_MAGIC, Archive, open_zip
 from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
 from ingest_pipeline.sources.charsets import one_line, sanitized
-from ingest_pipeline.sources.conversation import Turn, excerpt
+from ingest_pipeline.sources.columns import FREE_MAIL
+from ingest_pipeline.sources.conversation import (
+    MAX_LISTED_IDS,
+    Turn,
+    excerpt,
+    own_turns,
+    plausible,
+    without_repeats,
+)
+from ingest_pipeline.sources.json_stream import NotJson, parse_json
 from ingest_pipeline.sources.slack_text import Names, message_text
 
 MAX_DAY_BYTES = 25_000_000
 """Of one conversation's day file, some 30,000 messages; parsed it takes about eight times that."""
 
 MAX_USERS_BYTES = 200_000_000
-MAX_LISTED_IDS = 50
 
 _DAY = re.compile(r"(?P<root>.*?)(?P<folder>[^/]+)/(?P<day>\d{4}-\d{2}-\d{2})\.json")
-_TS = re.compile(r"(\d{1,11})(?:\.(\d{1,6}))?")
+_TS = re.compile(r"\d{1,11}(?:\.\d{1,6})?")
 # Subtypes under which a person's own words are stored; every other one is Slack's or a program's text.
 _HUMAN_SUBTYPES = frozenset({"", "me_message", "thread_broadcast", "reply_broadcast"})
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LISTS = {"channels.json": "channel", "groups.json": "group", "dms.json": "dm", "mpims.json": "mpim"}
 
 
@@ -41,6 +47,7 @@ class _User:
     name: str
     email: str = ""
     is_bot: bool = False
+    role: Role = Role.OTHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +59,14 @@ class _Conversation:
 
 @dataclass(frozen=True, slots=True)
 class _Workspace:
-    """What messages refer to. Held in memory as a whole; the messages are not."""
+    """What messages refer to. Held in memory as a whole; the messages are not. Authors not listed are added."""
 
     team: str
-    users: Mapping[str, _User]
+    users: dict[str, _User]
     conversations: Mapping[str, _Conversation]
     names: Names
+    options: ReadOptions
+    now: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +74,6 @@ class _Day:
     member: str
     day: str
     conversation: _Conversation
-
-
-@dataclass(frozen=True, slots=True)
-class _Message:
-    ts: str
-    user: _User
-    text: str
-    thread: str
-    moment: datetime
 
 
 def _read(export: Export, options: ReadOptions) -> Iterator[Item]:
@@ -89,7 +89,7 @@ def _archive_items(file: SourceFile, archive: Archive, options: ReadOptions) -> 
     if not days and "users.json" not in lists:
         raise UnreadableFile(f"{file.name}: no day file (<channel>/YYYY-MM-DD.json) and no users.json in this zip")
     problems: list[Rejected] = []
-    workspace = _workspace(file, archive, lists, problems)
+    workspace = _workspace(file, archive, lists, options, problems)
     yield from problems
     skipped: Counter[str] = Counter()
     for match in days:
@@ -100,7 +100,7 @@ def _archive_items(file: SourceFile, archive: Archive, options: ReadOptions) -> 
         if isinstance(entries, Rejected):
             yield entries
         else:
-            yield from _day_items(file, day, entries, workspace, options, skipped)
+            yield from _day_items(file, day, entries, workspace, skipped)
     for reason, units in sorted(skipped.items()):
         yield Skipped(file.name, reason, units)
 
@@ -111,17 +111,17 @@ def _load(file: SourceFile, archive: Archive, member: str, limit: int) -> list[J
         if archive.size(member) > limit:
             return Rejected(file.name, member, f"larger than {limit} bytes")
         with archive.open(member) as stream:
-            loaded = json.loads(stream.read())
+            loaded = parse_json(stream.read())
     except UnreadableFile:
         return Rejected(file.name, member, "this member of the zip is damaged")
-    except RecursionError:
-        return Rejected(file.name, member, "JSON nested too deeply")
-    except ValueError:
-        return Rejected(file.name, member, "not valid JSON")
+    except NotJson as error:
+        return Rejected(file.name, member, str(error))
     return loaded if isinstance(loaded, list) else Rejected(file.name, member, "a JSON list was expected")
 
 
-def _workspace(file: SourceFile, archive: Archive, lists: Mapping[str, str], problems: list[Rejected]) -> _Workspace:
+def _workspace(
+    file: SourceFile, archive: Archive, lists: Mapping[str, str], options: ReadOptions, problems: list[Rejected]
+) -> _Workspace:
     def entries(name: str) -> list[dict[str, Json]]:
         if name not in lists:
             return []
@@ -134,7 +134,8 @@ def _workspace(file: SourceFile, archive: Archive, lists: Mapping[str, str], pro
     raw_users = entries("users.json")
     teams = Counter(team for team in (_text(entry, "team_id") for entry in raw_users) if team)
     team = teams.most_common(1)[0][0] if teams else "unknown"
-    users = {entry["id"]: _user(entry, team) for entry in raw_users}
+    options = replace(options, internal_domains=options.internal_domains | _admin_domains(raw_users))
+    users = {entry["id"]: _user(entry, team, options) for entry in raw_users}
     conversations: dict[str, _Conversation] = {}
     for list_name, kind in _LISTS.items():
         for entry in entries(list_name):
@@ -145,10 +146,17 @@ def _workspace(file: SourceFile, archive: Archive, lists: Mapping[str, str], pro
         {user.id: user.name for user in users.values()},
         {conversation.id: conversation.name for conversation in conversations.values()},
     )
-    return _Workspace(team, users, conversations, names)
+    return _Workspace(team, users, conversations, names, options, datetime.now(UTC))
 
 
-def _user(entry: Mapping[str, Json], team: str) -> _User:
+def _admin_domains(users: list[dict[str, Json]]) -> set[str]:
+    """Mail domains of the workspace's owners and administrators: it is their company's."""
+    profiles = [user.get("profile") for user in users if user.get("is_admin") or user.get("is_owner")]
+    emails = [_text(profile, "email").lower() for profile in profiles if isinstance(profile, dict)]
+    return {domain for _, at, domain in (email.rpartition("@") for email in emails) if at and domain} - FREE_MAIL
+
+
+def _user(entry: Mapping[str, Json], team: str, options: ReadOptions) -> _User:
     profile = entry.get("profile")
     profile = profile if isinstance(profile, dict) else {}
     name = (
@@ -159,12 +167,15 @@ def _user(entry: Mapping[str, Json], team: str) -> _User:
         or _text(entry, "id")
     )
     email = _text(profile, "email").lower()
+    name = one_line(name)
+    is_staff = options.is_internal(email) if "@" in email else options.is_staff(_text(entry, "id"), name)
     return _User(
         id=_text(entry, "id"),
         team=_text(entry, "team_id") or team,
-        name=one_line(name),
+        name=name,
         email=email if "@" in email else "",
         is_bot=bool(entry.get("is_bot")) or entry.get("id") == "USLACKBOT",
+        role=Role.STAFF if is_staff else Role.OTHER,
     )
 
 
@@ -174,65 +185,65 @@ def _text(entry: Mapping[str, Json], key: str) -> str:
 
 
 def _day_items(
-    file: SourceFile,
-    day: _Day,
-    entries: list[Json],
-    workspace: _Workspace,
-    options: ReadOptions,
-    skipped: Counter[str],
+    file: SourceFile, day: _Day, entries: list[Json], workspace: _Workspace, skipped: Counter[str]
 ) -> Iterator[Item]:
-    messages: dict[str, _Message] = {}
+    turns: list[Turn] = []
     for number, entry in enumerate(entries, start=1):
-        found = _message(entry, workspace)
-        if isinstance(found, str):
+        found = _turn(entry, workspace, skipped)
+        if isinstance(found, Turn):
+            turns.append(found)
+        elif found:
             skipped[found] += 1
-        elif found is None:
+        else:
             yield Rejected(file.name, f"{day.member}, message {number}", "not a message, or one without a valid ts")
-        elif found.ts in messages:
-            skipped["duplicate"] += 1
-        else:
-            messages[found.ts] = found
-    ordered = sorted(messages.values(), key=lambda message: (message.moment, message.ts))
-    turns = [_turn(message, options) for message in ordered]
-    own: dict[str, list[int]] = {}
-    for index, turn in enumerate(turns):
-        if turn.is_staff:
-            skipped["internal_sender"] += 1
-        else:
-            own.setdefault(turn.speaker, []).append(index)
-    for indices in own.values():
+    turns.sort(key=_seconds)
+    turns = without_repeats(turns, skipped)
+    for speaker, indices in own_turns(turns, skipped).items():
         text, segments = excerpt(turns, indices)
-        yield _record(file, day, [ordered[index] for index in indices], text, segments, workspace)
+        own = [turns[index] for index in indices]
+        yield _record(file, day, workspace.users[speaker], own, turns[-1].occurred_at, text, segments, workspace.team)
 
 
-def _turn(message: _Message, options: ReadOptions) -> Turn:
-    user = message.user
-    is_staff = bool(user.email) and options.is_internal(user.email)
-    return Turn(user.id, user.name, message.text, message.ts, message.moment, is_staff)
+def _seconds(turn: Turn) -> tuple[float, str]:
+    return float(turn.native_id), turn.native_id
 
 
-def _message(entry: Json, workspace: _Workspace) -> _Message | str | None:
-    """A person's message, the reason to skip another's, or None for what is no message."""
+def _turn(entry: Json, workspace: _Workspace, skipped: Counter[str]) -> Turn | str:
+    """A person's message, or the reason to skip another's; the reason is empty for what is no message."""
     if not isinstance(entry, dict):
-        return None
-    subtype = _text(entry, "subtype")
+        return ""
     if entry.get("type", "message") != "message":
         return "not_a_message"
-    user = workspace.users.get(_text(entry, "user")) or _unlisted(entry, workspace)
+    subtype = _text(entry, "subtype") if "subtype" in entry else ""
     if entry.get("bot_id") and subtype in _HUMAN_SUBTYPES:
         return "bot_message"
     # Since 2018 a shared file is a message with its author's words; before, Slack wrote "… uploaded a file".
     shared_with_words = subtype == "file_share" and "files" in entry and not entry.get("bot_id")
     if subtype not in _HUMAN_SUBTYPES and not shared_with_words:
         return re.sub(r"[^a-z_]", "", subtype.lower())[:40] or "unknown_subtype"
+    user_id = entry.get("user")
+    user = workspace.users.get(user_id) if isinstance(user_id, str) else None
+    user = user or _unlisted(entry, workspace)
     if user is None or user.is_bot:
         return "bot_message"
-    ts = _text(entry, "ts")
-    moment = _moment(ts)
-    if moment is None:
-        return None
+    ts = entry.get("ts")
+    if not isinstance(ts, str) or not _TS.fullmatch(ts):
+        return ""
     text = message_text(entry, workspace.names)
-    return _Message(ts, user, text, _text(entry, "thread_ts"), moment) if text else "empty"
+    if not text:
+        return "empty"
+    if "reactions" in entry:
+        skipped["reaction"] += _reactions(entry["reactions"])
+    thread = _text(entry, "thread_ts") if "thread_ts" in entry else ""
+    # A float holds the microseconds of any time before 2106.
+    moment = plausible(datetime.fromtimestamp(float(ts), UTC), workspace.now)
+    return Turn(user.id, user.name, text, ts, moment, user.role, 0, thread)
+
+
+def _reactions(reactions: Json) -> int:
+    """How many people reacted."""
+    entries = [entry for entry in reactions if isinstance(entry, dict)] if isinstance(reactions, list) else []
+    return sum(len(entry["users"]) if isinstance(entry.get("users"), list) else 1 for entry in entries)
 
 
 def _unlisted(entry: Mapping[str, Json], workspace: _Workspace) -> _User | None:
@@ -243,48 +254,45 @@ def _unlisted(entry: Mapping[str, Json], workspace: _Workspace) -> _User | None:
     profile = entry.get("user_profile")
     described = dict(profile) if isinstance(profile, dict) else {}
     team = _text(entry, "user_team") or _text(entry, "team") or _text(described, "team") or workspace.team
-    return _user({**described, "id": user_id, "team_id": team, "profile": described}, team)
-
-
-def _moment(ts: str) -> datetime | None:
-    match = _TS.fullmatch(ts)
-    if match is None:
-        return None
-    return _EPOCH + timedelta(seconds=int(match[1]), microseconds=int((match[2] or "").ljust(6, "0")))
+    user = _user({**described, "id": user_id, "team_id": team, "profile": described}, team, workspace.options)
+    workspace.users[user_id] = user
+    return user
 
 
 def _record(
     file: SourceFile,
     day: _Day,
-    own: list[_Message],
+    user: _User,
+    own: list[Turn],
+    modified: datetime | None,
     text: str,
     segments: tuple[Segment, ...],
-    workspace: _Workspace,
+    team: str,
 ) -> Record:
-    """The record of one person's messages ``own`` (at least one)."""
-    user = own[0].user
+    """The record of one person's messages ``own`` (at least one). ``modified``: when the day's last was sent."""
     conversation = day.conversation
-    threads = dict.fromkeys(message.thread for message in own if message.thread)
+    threads = dict.fromkeys(turn.thread for turn in own if turn.thread)
     metadata: dict[str, Json] = {
-        "team": workspace.team,
+        "team": team,
         "channel": conversation.name,
         "channel_id": conversation.id,
         "channel_kind": conversation.kind,
         "day": day.day,
-        "message_ids": [message.ts for message in own[:MAX_LISTED_IDS]],
+        "message_ids": [turn.native_id for turn in own[:MAX_LISTED_IDS]],
     }
     if threads:
         metadata["threads"] = list(threads)[:MAX_LISTED_IDS]
     return Record(
         origin="slack",
         kind="conversation_day",
-        native_id=f"{workspace.team}/{conversation.id}/{day.day}/{user.id}",
+        native_id=f"{team}/{conversation.id}/{day.day}/{user.id}",
         subjects=(_person(user),),
         text=text,
         file=file.name,
         position=day.member,
         segments=segments,
-        occurred_at=own[-1].moment,
+        occurred_at=own[-1].occurred_at,
+        modified_at=modified,
         metadata=metadata,
         units=len(own),
     )
@@ -312,4 +320,4 @@ def _detect(file: SourceFile, head: bytes) -> bool:
     return has_lists and (len(names) < 10 or any(_DAY.fullmatch(name) for name in names))
 
 
-READER = Reader(format="slack", source=Source.CHAT, detect=_detect, read=_read)
+READER = Reader(format="slack", source=Source.CHAT, detect=_detect, read=_read, version=2)

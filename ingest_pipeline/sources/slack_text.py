@@ -41,7 +41,9 @@ def message_text(message: Mapping[str, Json], names: Names) -> str:
 
 def plain_text(text: str, names: Names) -> str:
     """The ``text`` field with references resolved and entities unescaped."""
-    resolved = _REFERENCE.sub(lambda match: _reference(match[1], match[2] or "", names), text)
+    resolved = _REFERENCE.sub(lambda match: _reference(match[1], match[2] or "", names), text) if "<" in text else text
+    if "&" not in resolved:
+        return resolved
     return resolved.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
@@ -72,8 +74,10 @@ def _container(element: Mapping[str, Json], names: Names, depth: int) -> str:
         items = [_container(item, names, depth + 1) for item in _elements(element)]
         return "\n".join("- " + item for item in items)
     inner = "".join(
-        _container(child, names, depth + 1) if "elements" in child else _leaf(child, names)
-        for child in _elements(element)
+        [
+            _container(child, names, depth + 1) if "elements" in child else _leaf(child, names)
+            for child in _elements(element)
+        ]
     )
     if kind == "rich_text_quote":
         return "\n".join("> " + line for line in inner.split("\n"))
@@ -86,23 +90,26 @@ def _elements(element: Mapping[str, Json]) -> list[dict[str, Json]]:
 
 
 def _leaf(element: Mapping[str, Json], names: Names) -> str:
-    def value(key: str) -> str:
-        found = element.get(key)
-        return found if isinstance(found, str) else ""
+    kind = element.get("type")
+    renderer = _LEAVES.get(kind) if isinstance(kind, str) else None
+    return renderer(element, names) if renderer is not None else _value(element, "text")
 
-    renderers: dict[str, Callable[[], str]] = {
-        "text": lambda: value("text"),
-        "link": lambda: value("text") or value("url"),
-        "user": lambda: names.user(value("user_id")),
-        "channel": lambda: names.channel(value("channel_id")),
-        "broadcast": lambda: "@" + value("range"),
-        "usergroup": lambda: "@" + value("usergroup_id"),
-        "emoji": lambda: _emoji(value("name"), value("unicode")),
-        "date": lambda: value("fallback"),
-        "color": lambda: value("value"),
-    }
-    renderer = renderers.get(value("type"))
-    return renderer() if renderer is not None else value("text")
+
+def _value(element: Mapping[str, Json], key: str) -> str:
+    found = element.get(key)
+    return found if isinstance(found, str) else ""
+
+
+_LEAVES: dict[str, Callable[[Mapping[str, Json], Names], str]] = {
+    "link": lambda leaf, names: _value(leaf, "text") or _value(leaf, "url"),
+    "user": lambda leaf, names: names.user(_value(leaf, "user_id")),
+    "channel": lambda leaf, names: names.channel(_value(leaf, "channel_id")),
+    "broadcast": lambda leaf, names: "@" + _value(leaf, "range"),
+    "usergroup": lambda leaf, names: "@" + _value(leaf, "usergroup_id"),
+    "emoji": lambda leaf, names: _emoji(_value(leaf, "name"), _value(leaf, "unicode")),
+    "date": lambda leaf, names: _value(leaf, "fallback"),
+    "color": lambda leaf, names: _value(leaf, "value"),
+}
 
 
 def _emoji(name: str, code_points: str) -> str:

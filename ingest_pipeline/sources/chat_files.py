@@ -1,0 +1,138 @@
+"""Chat exports as people have them: a file, or a zip with the file, its media and other files inside."""
+
+import json
+import re
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import BinaryIO
+from zoneinfo import ZoneInfo
+
+from ingest_pipeline.documents import Item, Json, Rejected, Skipped
+from ingest_pipeline.errors import UnreadableFile
+from ingest_pipeline.sources.archives import ZIP_MAGIC, open_zip
+from ingest_pipeline.sources.base import HEAD_BYTES, ReadOptions, SourceFile
+from ingest_pipeline.sources.json_stream import JsonCursor
+
+MEMBERS_LOOKED_AT = 50
+"""Of a zip, when asked which format it is; those that the format usually has go first."""
+
+_BAD_ZIP = (zipfile.BadZipFile, zipfile.LargeZipFile, ValueError, NotImplementedError, EOFError, OSError, RuntimeError)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A text of an export: the file itself (``member`` is empty) or a member of the zip that it is."""
+
+    file: SourceFile
+    member: str
+    opener: Callable[[], BinaryIO]
+
+    def at(self, position: str) -> str:
+        """A position with the member's name before it."""
+        return f"{self.member}, {position}" if self.member else position
+
+    @property
+    def stem(self) -> str:
+        """The file's name in the inbox without its ending, and the member's when there is one."""
+        name = self.file.name.removesuffix(".zip") if self.member else self.file.name
+        stem = re.sub(r"\.\w{1,5}\Z", "", name)
+        return f"{stem}/{self.member}" if self.member else stem
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the readers of chats share while they read one export."""
+
+    options: ReadOptions
+    zone: ZoneInfo
+    now: datetime
+    skipped: Counter[str]
+
+
+def head_text(head: bytes) -> str:
+    """The beginning of a text for looking at: whatever cannot be decoded is left out."""
+    return head.decode(json.detect_encoding(head[:4]), "ignore") if head else ""
+
+
+def looks_like(
+    file: SourceFile, head: bytes, suffix: str, likely: re.Pattern[str], test: Callable[[str], bool]
+) -> bool:
+    """Whether the file, or a member with this suffix of the zip that it is, begins as ``test`` wants. Never raises."""
+    if not head.startswith(ZIP_MAGIC):
+        return test(head_text(head))
+    try:
+        with file.opener() as stream, zipfile.ZipFile(stream) as archive:
+            names = [name for name in archive.namelist() if name.lower().endswith(suffix) and "__MACOSX/" not in name]
+            names.sort(key=lambda name: (likely.search(name) is None, name.count("/"), name))
+            for name in names[:MEMBERS_LOOKED_AT]:
+                with archive.open(name) as member:
+                    if test(head_text(member.read(HEAD_BYTES))):
+                        return True
+    except (*_BAD_ZIP, zlib.error):
+        return False
+    return False
+
+
+@contextmanager
+def open_parts(file: SourceFile, suffix: str, options: ReadOptions) -> Iterator[list[Part]]:
+    """The file itself, or the members with this suffix of the zip that it is. Raises UnreadableFile for a bad zip."""
+    with file.opener() as stream:
+        is_zip = stream.read(len(ZIP_MAGIC)) == ZIP_MAGIC
+    if not is_zip:
+        yield [Part(file, "", file.opener)]
+        return
+    with open_zip(file, options) as archive:
+        names = sorted(name for name in archive.names() if name.lower().endswith(suffix))
+        yield [Part(file, name, _member_opener(archive.open, name)) for name in names]
+
+
+def _member_opener(opener: Callable[[str], BinaryIO], name: str) -> Callable[[], BinaryIO]:
+    return lambda: opener(name)
+
+
+def part_head(part: Part) -> str:
+    """The beginning of a part, for finding out what it is."""
+    with part.opener() as stream:
+        return head_text(stream.read(HEAD_BYTES))
+
+
+def guarded(part: Part, items: Iterable[Item]) -> Iterator[Item]:
+    """The items of one part. A damaged member is rejected alone; a damaged file is for the caller."""
+    try:
+        yield from items
+    except UnreadableFile as error:
+        if not part.member:
+            raise
+        yield Rejected(part.file.name, part.member, str(error).removeprefix(f"{part.file.name}: "))
+
+
+def problem_of(cursor: JsonCursor, part: Part) -> Iterator[Rejected]:
+    """Why a JSON text could not be read to its end, if it could not."""
+    if cursor.problem:
+        yield Rejected(part.file.name, part.at(f"character {cursor.position}"), cursor.problem)
+
+
+def counted(file: SourceFile, skipped: Counter[str]) -> Iterator[Skipped]:
+    """What was left out of a file, by reason."""
+    for reason, units in sorted(skipped.items()):
+        if units:
+            yield Skipped(file.name, reason, units)
+
+
+def text_of(entry: Json, key: str) -> str:
+    """The text under a key of an object; empty when either is something else."""
+    value = entry.get(key) if isinstance(entry, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def id_of(entry: Json, key: str) -> str:
+    """The id under a key of an object: a text, or a number as text; empty for anything else."""
+    value = entry.get(key) if isinstance(entry, dict) else None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value.strip() if isinstance(value, str) else ""
