@@ -13,6 +13,7 @@ from ingest_pipeline.documents import Identifier, Person, stable_id
 from ingest_pipeline.identity import Claim, choose_profiles, resolve
 from ingest_pipeline.store.tables import (
     DocumentRow,
+    EditRow,
     Evidence,
     IdentifierRow,
     Memory,
@@ -269,10 +270,9 @@ def _delete_empty(connection: Connection, profiles: Iterable[str]) -> None:
         # Locked first, so that nobody gives them a text or folds them meanwhile.
         held = select(Profile.id).where(Profile.id.in_(batch), Profile.external_id.is_(None)).with_for_update()
         empty = set(connection.execute(held).scalars())
-        for column in (DocumentRow.profile_id, IdentifierRow.profile_id, Profile.merged_into):
+        # What somebody decided about a profile is something of its own, too.
+        for column in (DocumentRow.profile_id, IdentifierRow.profile_id, Profile.merged_into, EditRow.profile_id):
             empty -= {row[0] for row in select_in(connection, select(column).distinct(), column, empty)}
-        manual = select(TraitRow.profile_id).where(TraitRow.source == "manual")
-        empty -= {row[0] for row in select_in(connection, manual, TraitRow.profile_id, empty)}
         for table in (Evidence, TraitHistory, TraitRow, Memory):
             connection.execute(delete(table).where(table.profile_id.in_(empty)))
         connection.execute(delete(Profile).where(Profile.id.in_(empty)))
