@@ -11,7 +11,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from ingest_pipeline.documents import Source
 from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.sources.base import ReadOptions
-from ingest_pipeline.sources.inbox import open_inbox, sha256
+from ingest_pipeline.sources.inbox import lasting_name, open_inbox, sha256
 
 HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 
@@ -27,8 +27,38 @@ def root(tmp_path: Path) -> Path:
 def test_files_come_by_name_without_the_hidden_ones(root: Path) -> None:
     inbox = open_inbox(str(root))
     assert [file.name for file in inbox.files(Source.CRM)] == ["crm/b.csv", "crm/sf/Contact.csv"]
-    assert [file.name for file in inbox.files(Source.EMAIL)] == ["email/Maildir/cur/1:2,S"]
+    assert [file.name for file in inbox.files(Source.EMAIL)] == ["email/Maildir/cur/1"]
     assert list(inbox.files(Source.CHAT)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("email/box/cur/17.M1P2.host:2,RS", "email/box/cur/17.M1P2.host"),
+        ("email/box/cur/17.M1P2.host,U=5:2,", "email/box/cur/17.M1P2.host,U=5"),
+        ("email/box/cur/17.M1P2.host;2,S", "email/box/cur/17.M1P2.host"),
+        ("email/box/new/17.M1P2.host", "email/box/cur/17.M1P2.host"),
+        ("email/cur/17.host!2,S", "email/cur/17.host"),
+        ("email/box/tmp/17.M1P2.host", "email/box/tmp/17.M1P2.host"),
+        ("email/new/17.eml", "email/new/17.eml"),
+        ("email/new/letter", "email/new/letter"),
+        ("crm/new/17.csv", "crm/new/17.csv"),
+    ],
+)
+def test_a_maildir_message_has_one_name(path: str, name: str) -> None:
+    """From its delivery on, whatever folder and flags its program gives it; other files keep theirs."""
+    assert lasting_name(path) == name
+
+
+def test_a_message_seen_in_new_and_cur_is_one_file(tmp_path: Path) -> None:
+    """And Maildir++ folders are read, though their names begin with a dot; what was thrown away is not."""
+    names = ("cur/17.a:2,S", "new/17.a", "cur/18.b", "new/18.b", ".Sent/cur/19.c:2,S", ".Trash/cur/20.d", ".x/a.eml")
+    for name in names:
+        path = tmp_path / "email" / "box" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("hello")
+    files = open_inbox(str(tmp_path)).files(Source.EMAIL)
+    assert [file.name for file in files] == ["email/box/.Sent/cur/19.c", "email/box/cur/17.a", "email/box/cur/18.b"]
 
 
 @pytest.mark.parametrize("url", ["{root}", "{root}/", "file://{root}"])

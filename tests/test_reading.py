@@ -151,6 +151,19 @@ def test_a_changed_file_is_read_and_only_what_is_new_is_stored(box: Box) -> None
     assert len(texts(box.engine)) == 2
 
 
+def test_a_message_that_moves_through_a_maildir_is_read_once(box: Box) -> None:
+    """Its program renames it when it was seen, answered, flagged: still the same file, not opened again."""
+    message = mbox("I live in Lisbon.").partition(b"\n")[2]
+    box.put("email/box/new/17.M1.host", message)
+    assert box.read()[0].saved == Saved(new=1)
+    for name in ("17.M1.host:2,", "17.M1.host:2,S", "17.M1.host:2,RS"):
+        box.fs.rm(f"{box.root}/email", recursive=True)
+        box.put(f"email/box/cur/{name}", message)
+        report, opened = box.read()
+        assert (report.files, report.unchanged, opened) == (0, 1, Counter())
+    assert [row.name for row in rows(box.engine, FileRow)] == ["email/box/cur/17.M1.host"]
+
+
 def test_a_change_of_the_same_size_is_noticed_by_its_time(box: Box) -> None:
     box.put("email/a.mbox", mbox("I live in Lisbon."))
     box.read()

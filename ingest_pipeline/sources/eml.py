@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
+from typing import BinaryIO
 
 from ingest_pipeline.documents import Item, Rejected, Skipped, Source
 from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
@@ -32,32 +33,41 @@ def _is_mail(head: bytes, fields: int) -> bool:
     return False
 
 
-def _folder(file: SourceFile) -> str:
-    return PurePosixPath(file.name).parent.name
+def in_maildir(name: str) -> bool:
+    """True for a message of a Maildir: what its folders hold, unless it is a whole mailbox."""
+    path = PurePosixPath(name)
+    return path.parent.name in {"cur", "new", "tmp"} and path.suffix.lower() not in {".mbox", ".mboxrd", ".mbx", ".zip"}
+
+
+def is_undelivered(name: str) -> bool:
+    """Maildir: a message in ``tmp`` is still being delivered, and will appear in ``new``."""
+    return in_maildir(name) and PurePosixPath(name).parent.name == "tmp" and not name.lower().endswith(".eml")
 
 
 def _detect(file: SourceFile, head: bytes) -> bool:
     if file.name.lower().endswith((".eml", ".emlx")):
         return file.name.lower().endswith(".eml")
-    in_maildir = _folder(file) in {"cur", "new", "tmp"}
-    return _is_mail(head, 1 if in_maildir else 3)
+    return _is_mail(head, 1 if in_maildir(file.name) else 3)
 
 
 def _read(export: Export, options: ReadOptions) -> Iterator[Item]:
     now = datetime.now(UTC)
     for file in export.files:
-        if _folder(file) == "tmp" and not file.name.lower().endswith(".eml"):
-            # Maildir: a message in tmp is still being delivered, and will appear in new.
+        if is_undelivered(file.name):
             yield Skipped(file.name, "maildir_tmp")
             continue
         with file.opener() as stream:
-            data = stream.read(options.max_message_bytes + 1)
-        if len(data) > options.max_message_bytes:
-            yield Rejected(file.name, "byte 0", f"the message is larger than {options.max_message_bytes} bytes")
-        elif not data.strip():
-            yield Skipped(file.name, "empty")
-        else:
-            yield from read_mail(data, Location(file.name, "byte 0"), options, now)
+            yield from read_eml(stream, file.name, "byte 0", options, now)
+
+
+def read_eml(stream: BinaryIO, name: str, position: str, options: ReadOptions, now: datetime) -> tuple[Item, ...]:
+    """The items of the one mail in a stream, of which no more than the cap is read."""
+    data = stream.read(options.max_message_bytes + 1)
+    if len(data) > options.max_message_bytes:
+        return (Rejected(name, position, f"the message is larger than {options.max_message_bytes} bytes"),)
+    if not data.strip():
+        return (Skipped(name, "empty"),)
+    return read_mail(data, Location(name, position), options, now)
 
 
 READER = Reader(format="eml", source=Source.EMAIL, detect=_detect, read=_read, version=2)

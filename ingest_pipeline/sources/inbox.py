@@ -1,6 +1,7 @@
 """The inbox: folders ``crm/``, ``email/`` and ``chat/`` on any file system that fsspec knows."""
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,12 @@ from ingest_pipeline.sources.base import ReadOptions, SourceFile
 
 FOLDERS = (Source.CRM, Source.EMAIL, Source.CHAT)
 _HASH_BLOCK = 1 << 20
+# By convention a message's name begins with the second of its delivery and has no suffix.
+_MAILDIR = re.compile(
+    r"(email/(?:.*/)?)(?:cur|new)/(?![^/]*\.(?:eml|mbox|mboxrd|mbx|msg|pst|zip)$)(\d[^/]*?)(?:[:;!]2,[A-Za-z]*)?"
+)
+# A Maildir++ has its folders side by side, with a dot before the name.
+_MAILDIR_FOLDER = re.compile(r"/\.(?!(?:trash|spam|junk|drafts)\b)[^/]+/(?=(?:cur|new|tmp)/)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +36,22 @@ class Inbox:
     root: str
 
     def files(self, source: Source) -> Iterator[SourceFile]:
-        """The files of one source, by name. Hidden ones (a leading dot) are left alone."""
+        """The files of one source, by name. Hidden ones are left alone, but not folders of a Maildir++ (``.Sent``)."""
         folder = f"{self.root.rstrip('/')}/{source.value}"
         if not self.filesystem.exists(folder):
             return
         found = self.filesystem.find(folder, detail=True)
+        delivered: set[str] = set()
         for path in sorted(found):
             name = f"{source.value}/{path[len(folder) :].lstrip('/')}"
-            parts = name.split("/")
-            if any(part.startswith(".") or part == "__MACOSX" for part in parts) or parts[1] == folder_options.NAME:
+            if _is_left_alone(name):
                 continue
+            if _MAILDIR.fullmatch(name):
+                name = lasting_name(name)
+                # On its way from new to cur a message may be seen in both.
+                if name in delivered:
+                    continue
+                delivered.add(name)
             info = found[path]
             yield SourceFile(name, int(info.get("size") or 0), _modified(info), self._opener(path))
 
@@ -82,6 +95,21 @@ def sha256(file: SourceFile) -> str:
         while block := stream.read(_HASH_BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _is_left_alone(name: str) -> bool:
+    parts = _MAILDIR_FOLDER.sub("/", name).split("/")
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts) or parts[1] == folder_options.NAME
+
+
+def lasting_name(name: str) -> str:
+    """The name of a file for as long as it is the same file.
+
+    Mail programs move a Maildir's messages from ``new`` to ``cur`` and keep their flags in the name, behind ``:2,``
+    (``;2,`` or ``!2,`` where a file system has no colon). What stands before that never changes.
+    """
+    match = _MAILDIR.fullmatch(name)
+    return f"{match[1]}cur/{match[2]}" if match is not None else name
 
 
 def _modified(info: dict[str, Any]) -> float:
