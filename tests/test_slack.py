@@ -16,7 +16,8 @@ from ingest_pipeline.documents import Identifier, Item, Record, Rejected, Role, 
 from ingest_pipeline.errors import UnreadableFile
 from ingest_pipeline.sources.base import Export, ReadOptions, SourceFile
 from ingest_pipeline.sources.conversation import Turn, excerpt
-from ingest_pipeline.sources.slack import READER
+from ingest_pipeline.sources.json_stream import converted
+from ingest_pipeline.sources.slack import READER, Message
 from ingest_pipeline.sources.slack_text import Names, message_text
 
 USERS = [
@@ -196,7 +197,9 @@ TEXTS = [
 @pytest.mark.parametrize(("entry", "text"), TEXTS)
 def test_message_text(entry: dict[str, Any], text: str) -> None:
     """Blocks when they render, else the text field; references read as in Slack."""
-    assert message_text(entry, Names({"U1": "Ann"}, {"C1": "general"})) == text
+    found = converted(entry, Message)
+    assert isinstance(found, Message)
+    assert message_text(found.blocks, found.text, Names({"U1": "Ann"}, {"C1": "general"})) == text
 
 
 def test_unlisted_users_work() -> None:

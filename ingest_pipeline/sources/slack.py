@@ -7,9 +7,12 @@ all in one folder. Days are those of the files' names (the exporter's zone), tim
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import ClassVar
+
+from msgspec import Struct, structs
 
 from ingest_pipeline.documents import Identifier, Item, Json, Person, Record, Rejected, Role, Segment, Skipped, Source
 from ingest_pipeline.errors import UnreadableFile
@@ -25,8 +28,8 @@ from ingest_pipeline.sources.conversation import (
     plausible,
     without_repeats,
 )
-from ingest_pipeline.sources.json_stream import NotJson, parse_json
-from ingest_pipeline.sources.slack_text import Names, message_text
+from ingest_pipeline.sources.json_stream import Broken, Kind, NotJson, parse_list
+from ingest_pipeline.sources.slack_text import Element, Names, message_text
 
 MAX_DAY_BYTES = 25_000_000
 """Of one conversation's day file, some 30,000 messages; parsed it takes about eight times that."""
@@ -38,6 +41,42 @@ _TS = re.compile(r"\d{1,11}(?:\.\d{1,6})?")
 # Subtypes under which a person's own words are stored; every other one is Slack's or a program's text.
 _HUMAN_SUBTYPES = frozenset({"", "me_message", "thread_broadcast", "reply_broadcast"})
 _LISTS = {"channels.json": "channel", "groups.json": "group", "dms.json": "dm", "mpims.json": "mpim"}
+
+
+class _Reaction(Struct, gc=False):
+    users: list[Json] = []
+
+
+class _Profile(Struct, gc=False):
+    real_name: str | None = None
+    display_name: str | None = None
+    name: str | None = None
+    email: str | None = None
+    team: str | None = None
+
+
+class _File(Struct, gc=False):
+    """Of a shared file it only matters that there is one."""
+
+
+class Message(Struct, gc=False):
+    """What is used of an entry of a day file."""
+
+    SPARE: ClassVar = ("blocks", "user_profile", "files", "reactions")
+
+    type: str = "message"
+    subtype: str | None = None
+    user: str | None = None
+    ts: str = ""
+    text: str | None = None
+    blocks: list[Element] | None = None
+    bot_id: str | None = None
+    thread_ts: str | None = None
+    user_team: str | None = None
+    team: str | None = None
+    user_profile: _Profile | None = None
+    files: list[_File] | None = None
+    reactions: list[_Reaction] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +135,7 @@ def _archive_items(file: SourceFile, archive: Archive, options: ReadOptions) -> 
         folder = match["folder"]
         conversation = workspace.conversations.get(folder) or _Conversation(folder, folder, "channel")
         day = _Day(match[0], match["day"], conversation)
-        entries = _load(file, archive, day.member, MAX_DAY_BYTES)
+        entries = _load(file, archive, day.member, MAX_DAY_BYTES, Message)
         if isinstance(entries, Rejected):
             yield entries
         else:
@@ -105,18 +144,19 @@ def _archive_items(file: SourceFile, archive: Archive, options: ReadOptions) -> 
         yield Skipped(file.name, reason, units)
 
 
-def _load(file: SourceFile, archive: Archive, member: str, limit: int) -> list[Json] | Rejected:
+def _load(
+    file: SourceFile, archive: Archive, member: str, limit: int, kind: type[Kind]
+) -> list[Kind | Broken] | Rejected:
     """The member's JSON list, or why it cannot be used."""
     try:
         if archive.size(member) > limit:
             return Rejected(file.name, member, f"larger than {limit} bytes")
         with archive.open(member) as stream:
-            loaded = parse_json(stream.read())
+            return parse_list(stream.read(), kind)
     except UnreadableFile:
         return Rejected(file.name, member, "this member of the zip is damaged")
     except NotJson as error:
         return Rejected(file.name, member, str(error))
-    return loaded if isinstance(loaded, list) else Rejected(file.name, member, "a JSON list was expected")
 
 
 def _workspace(
@@ -125,7 +165,7 @@ def _workspace(
     def entries(name: str) -> list[dict[str, Json]]:
         if name not in lists:
             return []
-        loaded = _load(file, archive, lists[name], MAX_USERS_BYTES)
+        loaded = _load(file, archive, lists[name], MAX_USERS_BYTES, dict)
         if isinstance(loaded, Rejected):
             problems.append(loaded)
             return []
@@ -185,7 +225,7 @@ def _text(entry: Mapping[str, Json], key: str) -> str:
 
 
 def _day_items(
-    file: SourceFile, day: _Day, entries: list[Json], workspace: _Workspace, skipped: Counter[str]
+    file: SourceFile, day: _Day, entries: Sequence[Message | Broken], workspace: _Workspace, skipped: Counter[str]
 ) -> Iterator[Item]:
     turns: list[Turn] = []
     for number, entry in enumerate(entries, start=1):
@@ -208,52 +248,43 @@ def _seconds(turn: Turn) -> tuple[float, str]:
     return float(turn.native_id), turn.native_id
 
 
-def _turn(entry: Json, workspace: _Workspace, skipped: Counter[str]) -> Turn | str:
+def _turn(message: Message | Broken, workspace: _Workspace, skipped: Counter[str]) -> Turn | str:
     """A person's message, or the reason to skip another's; the reason is empty for what is no message."""
-    if not isinstance(entry, dict):
+    if isinstance(message, Broken):
         return ""
-    if entry.get("type", "message") != "message":
+    subtype = message.subtype or ""
+    if message.type != "message":
         return "not_a_message"
-    subtype = _text(entry, "subtype") if "subtype" in entry else ""
-    if entry.get("bot_id") and subtype in _HUMAN_SUBTYPES:
-        return "bot_message"
-    # Since 2018 a shared file is a message with its author's words; before, Slack wrote "… uploaded a file".
-    shared_with_words = subtype == "file_share" and "files" in entry and not entry.get("bot_id")
-    if subtype not in _HUMAN_SUBTYPES and not shared_with_words:
-        return re.sub(r"[^a-z_]", "", subtype.lower())[:40] or "unknown_subtype"
-    user_id = entry.get("user")
-    user = workspace.users.get(user_id) if isinstance(user_id, str) else None
-    user = user or _unlisted(entry, workspace)
+    if subtype or message.bot_id:
+        if message.bot_id and subtype in _HUMAN_SUBTYPES:
+            return "bot_message"
+        # Since 2018 a shared file is a message with its author's words; before, Slack wrote "… uploaded a file".
+        shared_with_words = subtype == "file_share" and message.files is not None and not message.bot_id
+        if subtype not in _HUMAN_SUBTYPES and not shared_with_words:
+            return re.sub(r"[^a-z_]", "", subtype.lower())[:40] or "unknown_subtype"
+    user = workspace.users.get(message.user or "") or _unlisted(message, workspace)
     if user is None or user.is_bot:
         return "bot_message"
-    ts = entry.get("ts")
-    if not isinstance(ts, str) or not _TS.fullmatch(ts):
+    ts = message.ts
+    if not _TS.fullmatch(ts):
         return ""
-    text = message_text(entry, workspace.names)
+    text = message_text(message.blocks, message.text, workspace.names)
     if not text:
         return "empty"
-    if "reactions" in entry:
-        skipped["reaction"] += _reactions(entry["reactions"])
-    thread = _text(entry, "thread_ts") if "thread_ts" in entry else ""
+    if message.reactions:
+        skipped["reaction"] += sum(len(reaction.users) or 1 for reaction in message.reactions)
     # A float holds the microseconds of any time before 2106.
     moment = plausible(datetime.fromtimestamp(float(ts), UTC), workspace.now)
-    return Turn(user.id, user.name, text, ts, moment, user.role, 0, thread)
+    return Turn(user.id, user.name, text, ts, moment, user.role, 0, message.thread_ts or "")
 
 
-def _reactions(reactions: Json) -> int:
-    """How many people reacted."""
-    entries = [entry for entry in reactions if isinstance(entry, dict)] if isinstance(reactions, list) else []
-    return sum(len(entry["users"]) if isinstance(entry.get("users"), list) else 1 for entry in entries)
-
-
-def _unlisted(entry: Mapping[str, Json], workspace: _Workspace) -> _User | None:
+def _unlisted(message: Message, workspace: _Workspace) -> _User | None:
     """An author whom users.json does not hold: a guest of a shared channel, or a removed account."""
-    user_id = _text(entry, "user")
+    user_id = message.user
     if not user_id:
         return None
-    profile = entry.get("user_profile")
-    described = dict(profile) if isinstance(profile, dict) else {}
-    team = _text(entry, "user_team") or _text(entry, "team") or _text(described, "team") or workspace.team
+    described = structs.asdict(message.user_profile) if message.user_profile else {}
+    team = message.user_team or message.team or _text(described, "team") or workspace.team
     user = _user({**described, "id": user_id, "team_id": team, "profile": described}, team, workspace.options)
     workspace.users[user_id] = user
     return user

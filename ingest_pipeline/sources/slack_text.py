@@ -4,8 +4,10 @@ Shapes: https://api.slack.com/reference/block-kit/blocks#rich_text and https://a
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from ingest_pipeline.documents import Json
 from ingest_pipeline.sources.charsets import sanitized
@@ -13,6 +15,23 @@ from ingest_pipeline.sources.charsets import sanitized
 MAX_DEPTH = 20
 
 _REFERENCE = re.compile(r"<([^<>|\n]+)(?:\|([^<>\n]*))?>")
+
+
+class Element(Struct, gc=False):
+    """A block or a part of one; ``text`` is a dict in blocks of apps."""
+
+    type: str = ""
+    elements: "list[Element] | None" = None
+    text: Json = ""
+    url: str | None = None
+    user_id: str | None = None
+    channel_id: str | None = None
+    usergroup_id: str | None = None
+    range: str | None = None
+    name: str | None = None
+    unicode: str | None = None
+    fallback: str | None = None
+    value: Json = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +48,12 @@ class Names:
         return "#" + self.channels.get(channel_id, channel_id)
 
 
-def message_text(message: Mapping[str, Json], names: Names) -> str:
+def message_text(blocks: Sequence[Element] | None, text: str | None, names: Names) -> str:
     """What the author typed, as plain text; lines of a quote begin with ``> ``."""
-    blocks = message.get("blocks")
-    rendered = _rich_text(blocks, names).strip() if isinstance(blocks, list) else ""
+    rendered = _rich_text(blocks, names).strip() if blocks else ""
     if rendered:
         return sanitized(rendered)
-    text = message.get("text")
-    return sanitized(plain_text(text, names)).strip() if isinstance(text, str) else ""
+    return sanitized(plain_text(text, names)).strip() if text else ""
 
 
 def plain_text(text: str, names: Names) -> str:
@@ -57,58 +74,52 @@ def _reference(target: str, label: str, names: Names) -> str:
     return label or target
 
 
-def _rich_text(blocks: list[Json], names: Names) -> str:
+def _rich_text(blocks: Sequence[Element], names: Names) -> str:
     parts: list[str] = []
     for block in blocks:
-        if not isinstance(block, dict) or block.get("type") != "rich_text":
+        if block.type != "rich_text":
             return ""  # an app's layout; ``text`` holds its fallback
-        parts += [_container(element, names, 0) for element in _elements(block)]
-    return "\n".join(part.strip("\n") for part in parts if part.strip())
+        parts += [_container(element, names, 0) for element in block.elements or ()]
+    return "\n".join([part.strip("\n") for part in parts if part and not part.isspace()])
 
 
-def _container(element: Mapping[str, Json], names: Names, depth: int) -> str:
-    kind = element.get("type")
-    if depth > MAX_DEPTH:
+def _container(element: Element, names: Names, depth: int) -> str:
+    if depth > MAX_DEPTH or not element.elements:
         return ""
-    if kind == "rich_text_list":
-        items = [_container(item, names, depth + 1) for item in _elements(element)]
-        return "\n".join("- " + item for item in items)
-    inner = "".join(
-        [
-            _container(child, names, depth + 1) if "elements" in child else _leaf(child, names)
-            for child in _elements(element)
-        ]
-    )
-    if kind == "rich_text_quote":
+    if element.type == "rich_text_list":
+        return "\n".join(["- " + _container(item, names, depth + 1) for item in element.elements])
+    parts = [
+        child.text
+        if child.type == "text" and isinstance(child.text, str)
+        else _leaf(child, names)
+        if child.elements is None
+        else _container(child, names, depth + 1)
+        for child in element.elements
+    ]
+    inner = "".join(parts)
+    if element.type == "rich_text_quote":
         return "\n".join("> " + line for line in inner.split("\n"))
     return inner
 
 
-def _elements(element: Mapping[str, Json]) -> list[dict[str, Json]]:
-    children = element.get("elements")
-    return [child for child in children if isinstance(child, dict)] if isinstance(children, list) else []
+def _leaf(leaf: Element, names: Names) -> str:
+    renderer = _LEAVES.get(leaf.type)
+    return renderer(leaf, names) if renderer is not None else _string(leaf.text)
 
 
-def _leaf(element: Mapping[str, Json], names: Names) -> str:
-    kind = element.get("type")
-    renderer = _LEAVES.get(kind) if isinstance(kind, str) else None
-    return renderer(element, names) if renderer is not None else _value(element, "text")
+def _string(value: Json) -> str:
+    return value if isinstance(value, str) else ""
 
 
-def _value(element: Mapping[str, Json], key: str) -> str:
-    found = element.get(key)
-    return found if isinstance(found, str) else ""
-
-
-_LEAVES: dict[str, Callable[[Mapping[str, Json], Names], str]] = {
-    "link": lambda leaf, names: _value(leaf, "text") or _value(leaf, "url"),
-    "user": lambda leaf, names: names.user(_value(leaf, "user_id")),
-    "channel": lambda leaf, names: names.channel(_value(leaf, "channel_id")),
-    "broadcast": lambda leaf, names: "@" + _value(leaf, "range"),
-    "usergroup": lambda leaf, names: "@" + _value(leaf, "usergroup_id"),
-    "emoji": lambda leaf, names: _emoji(_value(leaf, "name"), _value(leaf, "unicode")),
-    "date": lambda leaf, names: _value(leaf, "fallback"),
-    "color": lambda leaf, names: _value(leaf, "value"),
+_LEAVES: dict[str, Callable[[Element, Names], str]] = {
+    "link": lambda leaf, names: _string(leaf.text) or leaf.url or "",
+    "user": lambda leaf, names: names.user(leaf.user_id or ""),
+    "channel": lambda leaf, names: names.channel(leaf.channel_id or ""),
+    "broadcast": lambda leaf, names: "@" + (leaf.range or ""),
+    "usergroup": lambda leaf, names: "@" + (leaf.usergroup_id or ""),
+    "emoji": lambda leaf, names: _emoji(leaf.name or "", leaf.unicode or ""),
+    "date": lambda leaf, names: leaf.fallback or "",
+    "color": lambda leaf, names: _string(leaf.value),
 }
 
 
