@@ -4,9 +4,9 @@
 
 The latest edit of a target holds, by ``(at, id)``, in whatever order they arrive.
 
-trait      set: the value holds until set again or cleared. clear: evidence decides again, ``set`` and ``confirm`` of the
-           key are taken back. confirm: the value held at ``at``; only newer evidence may end it. reject: the value does
-           not come back, from no evidence. unreject.
+trait      set: the value holds until set again or cleared. clear: evidence decides again, ``set`` and ``confirm`` of
+           the key are taken back. confirm: the value held at ``at``; only newer evidence may end it. reject: the value
+           does not come back, from no evidence. unreject.
 memory     set: written by hand. clear: takes ``set``, ``revise`` and ``confirm`` back. confirm: as sure as can be.
            reject: neither this sentence nor a near duplicate comes back. unreject. revise: other words, type or
            importance.

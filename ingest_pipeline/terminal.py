@@ -3,7 +3,6 @@
 Text of documents is shown as text: markup is not interpreted and control characters do not reach the terminal.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
@@ -11,14 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich import box
 from rich.console import Console
-from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
-from rich.text import Text
 
+from ingest_pipeline.console import plain
 from ingest_pipeline.documents import Json
-from ingest_pipeline.store.facts import Fact, Past, ProfileFacts, Proof
 from ingest_pipeline.store.lookup import Ambiguous, ProfileSummary
 from ingest_pipeline.store.overview import Overview
 
@@ -33,6 +30,9 @@ SHORT_ID = 8
 _NARROW = (
     "Trait",
     "Type",
+    "Kind",
+    "When",
+    "Who",
     "Since",
     "Last said",
     "Id",
@@ -47,8 +47,6 @@ _NUMERIC = ("Files", "Files\nread", "Files\nunchanged", "Documents", "Documents\
             "Memories", "Units", "Pending", "Failed", "Not\nassigned", "Rejected", "Skipped")  # fmt: skip
 _WIDE = 120
 """From so many columns on, ids are shown in full."""
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_QUOTE_CHARS = 80
 
 
 class BarProgress:
@@ -90,7 +88,7 @@ class BarProgress:
 
 def sync_table(metadata: Mapping[str, Mapping[str, Json]]) -> Table:
     """What reading did, a row per source asset."""
-    table = _table(
+    table = make_table(
         "Source", "Files\nread", "Files\nunchanged", "Documents\nnew", "Documents\nreplaced", "Rejected", "Skipped"
     )
     for asset, values in sorted(metadata.items()):
@@ -102,81 +100,22 @@ def sync_table(metadata: Mapping[str, Mapping[str, Json]]) -> Table:
 
 def profiles_table(profiles: Iterable[ProfileSummary], width: int) -> Table:
     """``width``: columns of the console. Where there are few, ids are shortened; ``ingest show`` takes them."""
-    table = _table("Profile", "Name", "Identifiers", "Documents", "Traits", "Memories")
+    table = make_table("Profile", "Name", "Identifiers", "Documents", "Traits", "Memories")
     for p in profiles:
         known = ([p.external_id] if p.external_id else []) + list(p.identifiers)
         more = f" +{len(known) - 1}" if len(known) > 1 else ""
         table.add_row(
-            p.id if width >= _WIDE else p.id[:SHORT_ID], _plain(p.name or "–"), _plain("".join(known[:1]) + more),
+            p.id if width >= _WIDE else p.id[:SHORT_ID], plain(p.name or "–"), plain("".join(known[:1]) + more),
             f"{p.documents:,}", f"{p.traits:,}", f"{p.memories:,}",
         )  # fmt: skip
     return table
 
 
 def ambiguous_table(shared: Iterable[Ambiguous]) -> Table:
-    table = _table("Identifier", "Claimed by", title="Identifiers that several people claim; they link nobody")
+    table = make_table("Identifier", "Claimed by", title="Identifiers that several people claim; they link nobody")
     for one in shared:
-        table.add_row(_plain(one.identifier), "\n".join(one.profiles))
+        table.add_row(plain(one.identifier), "\n".join(one.profiles))
     return table
-
-
-def show_profile(console: Console, facts: ProfileFacts) -> None:
-    documents = ", ".join(f"{n} {source}" for source, n in facts.documents.items()) or "none"
-    known = ([f"external id {facts.external_id}"] if facts.external_id else []) + list(facts.identifiers)
-    head = "\n".join(part for part in (facts.id, ", ".join(known), f"documents: {documents}", facts.summary) if part)
-    console.print(Panel(_plain(head), title=_plain(facts.name or facts.external_id or "Profile"), title_align="left"))
-    traits = _table("Trait", "Value, and what says so", "Confidence", "Since", title="Traits")
-    for fact in facts.traits:
-        traits.add_row(_plain(fact.key), _proved(_value(fact.value), fact), _bar(fact.confidence), _day(fact.since))
-    console.print(traits if facts.traits else "No traits.")
-    memories = _table("Memory, and what says so", "Type", "Importance", "Last said", "Id", title="Memories")
-    for fact in facts.memories:
-        memories.add_row(
-            _proved(str(fact.value), fact), _plain(fact.key), _bar(fact.importance or 0.0), _day(fact.since),
-            fact.id[:SHORT_ID],
-        )  # fmt: skip
-    console.print(memories if facts.memories else "No memories.")
-    if facts.history:
-        console.print(_history_table(facts.history))
-
-
-def show_why(console: Console, fact: Fact, history: tuple[Past, ...]) -> None:
-    """One fact with each sentence that proves it."""
-    what = f"{fact.key} = {_value(fact.value)}" if fact.kind == "trait" else str(fact.value)
-    console.print(_plain(what, "bold"), _plain(f"confidence {fact.confidence:.2f}, id {fact.id}", "dim"))
-    for proof in fact.proofs:
-        console.print(_proof_panel(proof))
-    if not fact.proofs:
-        console.print(f"set by hand ({fact.source}): no sentence behind it")
-    if history:
-        console.print(_history_table(history))
-
-
-def _proof_panel(proof: Proof) -> Panel:
-    lines = [
-        ("says", f"“{proof.quote}”"),
-        ("value", _value(proof.value) if proof.value is not None else ""),
-        ("said", f"{_time(proof.occurred_at)}, {_VOICES.get(proof.role, proof.role)}"),
-        ("where", f"characters {proof.start}–{proof.end} of document {proof.document_id}"),
-        ("source", " ".join(dict.fromkeys((f"{proof.source},", proof.origin, proof.kind, proof.native_id)))),
-        ("file", ", ".join(part for part in (proof.file, proof.position) if part)),
-        ("record", ", ".join(f"{key}={value}" for key, value in proof.metadata.items() if value is not None)),
-        ("by", f"{proof.model or 'an extractor'} ({proof.fingerprint}), {_run(proof.run_id)}"),
-    ]
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, value in lines:
-        if value:
-            grid.add_row(_plain(name, "dim"), _plain(value))
-    return Panel(grid)
-
-
-_VOICES = {"subject": "in their own words", "field": "a field of their record", "note": "a note about them"}
-
-
-def _run(run_id: str | None) -> str:
-    return f"run {run_id}" if run_id else "in no run"
 
 
 def show_overview(console: Console, overview: Overview) -> None:
@@ -184,7 +123,7 @@ def show_overview(console: Console, overview: Overview) -> None:
         f"{overview.profiles:,} profiles, {overview.traits:,} traits, {overview.memories:,} memories, "
         f"{overview.evidence:,} pieces of evidence"
     )
-    table = _table("Source", "Files", "Documents", "Pending", "Failed", "Not\nassigned", "Rejected", "Skipped")
+    table = make_table("Source", "Files", "Documents", "Pending", "Failed", "Not\nassigned", "Rejected", "Skipped")
     for s in overview.sources:
         numbers = (s.files, s.documents, s.pending, s.failed, s.unassigned, s.rejected, sum(s.skipped.values()))
         table.add_row(s.source, *(f"{n:,}" for n in numbers))
@@ -215,21 +154,14 @@ def show_overview(console: Console, overview: Overview) -> None:
 
 
 def _optional(console: Console, title: str, header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
-    table = _table(*header, title=title)
+    table = make_table(*header, title=title)
     for row in rows:
-        table.add_row(*(_plain(str(cell)) for cell in row))
+        table.add_row(*(plain(str(cell)) for cell in row))
     if table.row_count:
         console.print(table)
 
 
-def _history_table(history: Iterable[Past]) -> Table:
-    table = _table("Trait", "Was", "From", "Until", title="Before")
-    for past in history:
-        table.add_row(_plain(past.key), _plain(_value(past.value)), _day(past.valid_from), _day(past.valid_to))
-    return table
-
-
-def _table(*columns: str, title: str | None = None) -> Table:
+def make_table(*columns: str, title: str | None = None) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         justify: Literal["left", "right"] = "right" if column in _NUMERIC else "left"
@@ -237,34 +169,16 @@ def _table(*columns: str, title: str | None = None) -> Table:
     return table
 
 
-def _plain(text: str, style: str = "") -> Text:
-    return Text(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", text), style=style)
-
-
-def _value(value: Json) -> str:
+def value_text(value: Json) -> str:
     return ", ".join(str(element) for element in value) if isinstance(value, list) else str(value)
 
 
-def _bar(share: float) -> str:
-    return f"{'█' * round(share * 5):·<5} {share:.2f}"
-
-
-def _day(moment: datetime | None) -> str:
+def day(moment: datetime | None) -> str:
     return moment.date().isoformat() if moment else "–"
 
 
-def _time(moment: datetime | None) -> str:
+def time_text(moment: datetime | None) -> str:
     return moment.strftime("%Y-%m-%d %H:%M UTC") if moment else "at an unknown time"
-
-
-def _proved(value: str, fact: Fact) -> Text:
-    """The value with the start of its newest quote below, and how many more there are."""
-    if not fact.proofs:
-        return _plain(f"{value}\n").append_text(_plain(f"set by hand ({fact.source})", "dim"))
-    quote = " ".join(fact.proofs[0].quote.split())
-    short = quote if len(quote) <= _QUOTE_CHARS else quote[: _QUOTE_CHARS - 1].rstrip() + "…"
-    more = f" +{len(fact.proofs) - 1}" if len(fact.proofs) > 1 else ""
-    return _plain(f"{value}\n").append_text(_plain(f"“{short}”{more}", "dim"))
 
 
 def show_estimate(console: Console, estimate: "PendingEstimate") -> None:
@@ -294,12 +208,12 @@ def show_last_minute(console: Console, rate: "LastMinute", under_way: "Sequence[
 
 
 def batches_table(polled: "Iterable[Polled]") -> Table:
-    table = _table("Batch", "Model", "State", "Documents", "Handed in", "Note")
+    table = make_table("Batch", "Model", "State", "Documents", "Handed in", "Note")
     for one in polled:
         batch = one.batch
         state = one.status.state if one.status else batch.state
         table.add_row(
-            batch.id[:SHORT_ID], _plain(batch.model), state, f"{batch.documents:,}", _time(batch.created_at),
-            _plain(one.note or ""),
+            batch.id[:SHORT_ID], plain(batch.model), state, f"{batch.documents:,}", time_text(batch.created_at),
+            plain(one.note or ""),
         )  # fmt: skip
     return table

@@ -47,7 +47,7 @@ def show(profile: Looked, as_json: AsJson = False) -> None:
     from ingest_pipeline import wire
     from ingest_pipeline.store.facts import load_facts
     from ingest_pipeline.store.lookup import find_profile
-    from ingest_pipeline.terminal import show_profile
+    from ingest_pipeline.terminal_facts import show_profile
 
     with open_store() as engine:
         facts = load_facts(engine, find_profile(engine, profile, by_start=True))
@@ -74,7 +74,7 @@ def why(
     from ingest_pipeline import wire
     from ingest_pipeline.store.facts import load_fact
     from ingest_pipeline.store.lookup import find_profile
-    from ingest_pipeline.terminal import show_why
+    from ingest_pipeline.terminal_facts import show_why
 
     with open_store() as engine:
         profile_id = find_profile(engine, profile, by_start=True)

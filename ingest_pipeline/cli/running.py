@@ -52,7 +52,7 @@ def _show_examples() -> None:
     from ingest_pipeline.demo.inbox import make_cast
     from ingest_pipeline.store.facts import load_facts
     from ingest_pipeline.store.lookup import find_profile
-    from ingest_pipeline.terminal import show_profile
+    from ingest_pipeline.terminal_facts import show_profile
 
     person = make_cast(7, 1)[0].email
     with open_store() as engine:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, func, select
 
 from ingest_pipeline.documents import Json
-from ingest_pipeline.edits import Edit
+from ingest_pipeline.edits import Edit, claim_key
 from ingest_pipeline.errors import InvalidInput, ProfileNotFound
 from ingest_pipeline.store.edits import load_edits
 from ingest_pipeline.store.engine import reading
@@ -78,6 +78,26 @@ class Fact:
     alternatives: tuple[Json, ...] = ()
     edit: Edit | None = None
 
+    def proofs_of(self, value: Json) -> list[Proof]:
+        """The proofs that name this value, or element."""
+        return [
+            proof for proof in self.proofs if proof.value is not None and claim_key(proof.value) == claim_key(value)
+        ]
+
+    def supporting(self) -> list[Proof]:
+        """The proofs of what the fact says; the others are of values that it does not show."""
+        shown = {claim_key(value) for value in (self.value if isinstance(self.value, list) else [self.value])}
+        return [proof for proof in self.proofs if proof.value is None or claim_key(proof.value) in shown]
+
+    def opposing(self) -> list[list[Proof]]:
+        """The other proofs, by the value that they name, the most first."""
+        supporting = {id(proof) for proof in self.supporting()}
+        by_value: dict[str, list[Proof]] = defaultdict(list)
+        for proof in self.proofs:
+            if id(proof) not in supporting:
+                by_value[claim_key(proof.value)].append(proof)
+        return sorted(by_value.values(), key=lambda proofs: -len(proofs))
+
 
 @dataclass(frozen=True, slots=True)
 class Past:
@@ -115,6 +135,12 @@ class ProfileFacts:
     traits: tuple[Fact, ...]
     memories: tuple[Fact, ...]
     history: tuple[Past, ...]
+
+    @property
+    def reference(self) -> str:
+        """What to call the profile by in a command: its external id, an address or its id."""
+        addresses = (value for kind, _, value in (i.partition(":") for i in self.identifiers) if kind == "email")
+        return self.external_id or next(addresses, self.id)
 
 
 def load_facts(engine: Engine, profile_id: str) -> ProfileFacts:
