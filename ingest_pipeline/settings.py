@@ -9,7 +9,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from ingest_pipeline.documents import Source
 from ingest_pipeline.errors import ConfigurationError
+from ingest_pipeline.retention import Retention
 from ingest_pipeline.sources.base import ReadOptions
 
 
@@ -62,6 +64,11 @@ class Settings(BaseSettings):
     timezone: str = "UTC"
     phone_region: str = ""
     partition_by: PartitionBy = PartitionBy.PROFILE
+    retention_days_crm: int | None = Field(None, gt=0)
+    retention_days_email: int | None = Field(None, gt=0)
+    retention_days_chat: int | None = Field(None, gt=0)
+    retention_days_direct: int | None = Field(None, gt=0)
+    erasure_key: SecretStr | None = Field(None, min_length=16)
 
     @field_validator("internal_domains", "fallback_models", mode="before")
     @classmethod
@@ -113,6 +120,11 @@ class Settings(BaseSettings):
         if self.database_url.startswith("sqlite"):
             return f"sqlite:///{self.home / 'limits.db'}"
         return self.database_url
+
+    @property
+    def retention(self) -> Retention:
+        days = {source: getattr(self, f"retention_days_{source.value}") for source in Source}
+        return Retention({source: n for source, n in days.items() if n is not None})
 
     def read_options(self) -> ReadOptions:
         return ReadOptions(

@@ -135,6 +135,8 @@ class DocumentRow(Base):
             "ix_documents_pending", "profile_id", "source", sqlite_where=text(_PENDING), postgresql_where=text(_PENDING)
         ),
         Index("ix_documents_profile", "profile_id", "source"),
+        # What is past its source's retention is found without looking at the rest.
+        Index("ix_documents_occurred", "source", "occurred_at"),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)

@@ -97,6 +97,7 @@ def _add_columns() -> None:
     op.create_index("ix_profiles_refold", "profiles", ["refold_at"], sqlite_where=dated, postgresql_where=dated)
     op.add_column("documents", sa.Column("given_to", ID, nullable=True))
     op.create_index(op.f("ix_documents_given_to"), "documents", ["given_to"])
+    op.create_index("ix_documents_occurred", "documents", ["source", "occurred_at"])
     op.execute("UPDATE documents SET given_to = profile_id WHERE identifier_id IS NULL")
     op.add_column("traits", sa.Column("alternatives", JSON, nullable=True))
     op.add_column("traits", sa.Column("edit_id", ID, nullable=True))
@@ -150,6 +151,7 @@ def downgrade() -> None:
         op.drop_column("memories", column)
     for column in ("edit_id", "alternatives"):
         op.drop_column("traits", column)
+    op.drop_index("ix_documents_occurred", "documents")
     op.drop_index(op.f("ix_documents_given_to"), "documents")
     op.drop_column("documents", "given_to")
     op.drop_index("ix_profiles_refold", "profiles")
