@@ -50,7 +50,7 @@ class Reading:
 
     options: ReadOptions
     zone: ZoneInfo
-    now: datetime
+    latest: datetime
     skipped: Counter[str]
 
 

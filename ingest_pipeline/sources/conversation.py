@@ -23,7 +23,7 @@ OPEN_DAYS = 3
 
 MAX_LISTED_IDS = 50
 FUTURE_SLACK = timedelta(days=2)
-FIRST_YEAR = 1990
+EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 """Earlier times are clocks that were never set; 1970 is the common one."""
 
 UNDATED = "undated"
@@ -134,11 +134,9 @@ def own_turns(turns: Sequence[Turn], skipped: Counter[str]) -> dict[str, list[in
     return own
 
 
-def plausible(moment: datetime | None, now: datetime) -> datetime | None:
-    """The moment unless it is a clock that was never set, or in the future."""
-    if moment is None or moment.year < FIRST_YEAR or moment > now + FUTURE_SLACK:
-        return None
-    return moment
+def plausible(moment: datetime | None, latest: datetime) -> datetime | None:
+    """The moment unless it is a clock that was never set, or later than ``latest``, in the future."""
+    return moment if moment is not None and EARLIEST <= moment <= latest else None
 
 
 def from_unix(seconds: Json) -> datetime | None:
@@ -177,7 +175,7 @@ def conversation_records(
     turns: Iterable[Turn | Rejected],
     person: Callable[[str], Person],
     skipped: Counter[str],
-    now: datetime,
+    latest: datetime,
 ) -> Iterator[Item]:
     """The records of one conversation, day by day, and the rejections that come with its turns.
 
@@ -189,7 +187,7 @@ def conversation_records(
         if isinstance(turn, Rejected):
             yield turn
             continue
-        moment = plausible(turn.occurred_at, now)
+        moment = plausible(turn.occurred_at, latest)
         if moment is None and turn.occurred_at is not None:
             turn = turn._replace(occurred_at=None)
         day = next(

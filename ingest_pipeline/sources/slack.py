@@ -21,6 +21,7 @@ from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
 from ingest_pipeline.sources.charsets import one_line, sanitized
 from ingest_pipeline.sources.columns import FREE_MAIL
 from ingest_pipeline.sources.conversation import (
+    FUTURE_SLACK,
     MAX_LISTED_IDS,
     Turn,
     excerpt,
@@ -105,7 +106,7 @@ class _Workspace:
     conversations: Mapping[str, _Conversation]
     names: Names
     options: ReadOptions
-    now: datetime
+    latest: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +187,7 @@ def _workspace(
         {user.id: user.name for user in users.values()},
         {conversation.id: conversation.name for conversation in conversations.values()},
     )
-    return _Workspace(team, users, conversations, names, options, datetime.now(UTC))
+    return _Workspace(team, users, conversations, names, options, datetime.now(UTC) + FUTURE_SLACK)
 
 
 def _admin_domains(users: list[dict[str, Json]]) -> set[str]:
@@ -274,7 +275,7 @@ def _turn(message: Message | Broken, workspace: _Workspace, skipped: Counter[str
     if message.reactions:
         skipped["reaction"] += sum(len(reaction.users) or 1 for reaction in message.reactions)
     # A float holds the microseconds of any time before 2106.
-    moment = plausible(datetime.fromtimestamp(float(ts), UTC), workspace.now)
+    moment = plausible(datetime.fromtimestamp(float(ts), UTC), workspace.latest)
     return Turn(user.id, user.name, text, ts, moment, user.role, 0, message.thread_ts or "")
 
 
