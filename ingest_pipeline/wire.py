@@ -1,10 +1,13 @@
 """Shapes on the wire: JSON objects of the ingest endpoint and the profile API, in camelCase with times in UTC."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from ingest_pipeline.direct import Change, TextRequest, TextResult
 from ingest_pipeline.documents import Json
-from ingest_pipeline.errors import ConfigurationError, ExtractionError, IngestError, InvalidInput, ProfileNotFound
+from ingest_pipeline.edits import Edit
+from ingest_pipeline.errors import ConfigurationError, ExtractionError, IngestError, InvalidInput
+from ingest_pipeline.store.audit_log import AuditEntry
 from ingest_pipeline.store.facts import Fact, Past, ProfileFacts, Proof
 
 Object = dict[str, Json]
@@ -60,6 +63,7 @@ def lineage_json(proof: Proof) -> Object:
 
 
 def trait_json(fact: Fact, profile_id: str) -> Object:
+    """The API's trait; of our own ``conflicts``, values that hold as well as this one, and ``edit``, who decided."""
     return {
         "id": fact.id,
         "profileId": profile_id,
@@ -69,13 +73,23 @@ def trait_json(fact: Fact, profile_id: str) -> Object:
         "value": fact.value,
         "confidence": fact.confidence,
         "source": fact.source,
-        "sourceMessageIds": _documents(fact),
+        "sourceMessageIds": _documents(fact.supporting()),
         "createdAt": time_json(fact.created_at),
         "updatedAt": time_json(fact.updated_at),
+        "conflicts": [
+            {"value": value, "evidence": [evidence_json(proof) for proof in fact.proofs_of(value)]}
+            for value in fact.alternatives
+        ],
+        "edit": edit_json(fact.edit),
     }
 
 
 def memory_json(fact: Fact, profile_id: str) -> Object:
+    """The API's memory, and of our own ``edit``: who wrote, revised or confirmed it."""
+    return _memory(fact, profile_id) | {"edit": edit_json(fact.edit)}
+
+
+def _memory(fact: Fact, profile_id: str) -> Object:
     return {
         "id": fact.id,
         "profileId": profile_id,
@@ -83,7 +97,7 @@ def memory_json(fact: Fact, profile_id: str) -> Object:
         "type": fact.key,
         "importance": fact.importance,
         "decayFactor": 1.0,
-        "sourceMessageIds": _documents(fact),
+        "sourceMessageIds": _documents(fact.proofs),
         "createdAt": time_json(fact.created_at),
         "lastAccessedAt": None,
     }
@@ -95,6 +109,37 @@ def past_json(past: Past) -> Object:
         "value": past.value,
         "validFrom": time_json(past.valid_from),
         "validTo": time_json(past.valid_to),
+        "edit": edit_json(past.edit),
+        "reason": past.reason,
+        "endedBy": {"id": past.ended_by, "quote": past.quote, "edit": edit_json(past.ending)},
+    }
+
+
+def edit_json(edit: Edit | None) -> Object | None:
+    """A decision: who, when, what. ``target`` names the value or sentence that is meant, ``value`` what is to hold."""
+    if edit is None:
+        return None
+    return {
+        "id": edit.id,
+        "at": time_json(edit.at),
+        "by": edit.actor,
+        "action": edit.action.value,
+        "kind": edit.kind.value,
+        "key": edit.key,
+        "target": edit.target,
+        "value": edit.value,
+        "confidence": edit.confidence,
+    }
+
+
+def audit_json(entry: AuditEntry) -> Object:
+    return {
+        "at": time_json(entry.at),
+        "by": entry.actor,
+        "via": entry.via,
+        "action": entry.action,
+        "profileId": entry.profile_id,
+        "detail": dict(entry.detail),
     }
 
 
@@ -132,11 +177,12 @@ _EXHAUSTED = {"rate_limited": "rate_limited", "budget": "budget_exhausted", "quo
 """Reasons that more time or money mends: code of the answer."""
 
 
+_NOT_FOUND = frozenset({"profile_not_found", "trait_not_found", "memory_not_found", "fact_not_found"})
+
+
 def _error_type(error: IngestError) -> tuple[str, str]:
-    if isinstance(error, ProfileNotFound):
-        return "not_found_error", error.code
     if isinstance(error, InvalidInput):
-        return "invalid_request_error", error.code
+        return "not_found_error" if error.code in _NOT_FOUND else "invalid_request_error", error.code
     if isinstance(error, ExtractionError):
         if error.reason in _EXHAUSTED:
             return "rate_limit_error", _EXHAUSTED[error.reason]
@@ -144,8 +190,8 @@ def _error_type(error: IngestError) -> tuple[str, str]:
     return "internal_error", "configuration_error" if isinstance(error, ConfigurationError) else "internal_error"
 
 
-def _documents(fact: Fact) -> list[str]:
-    return sorted({proof.document_id for proof in fact.proofs})
+def _documents(proofs: Iterable[Proof]) -> list[str]:
+    return sorted({proof.document_id for proof in proofs})
 
 
 def _changed_trait(change: Change) -> Object:
@@ -155,12 +201,12 @@ def _changed_trait(change: Change) -> Object:
         "value": fact.value,
         "confidence": fact.confidence,
         "action": change.action,
-        "evidence": [evidence_json(proof) for proof in fact.proofs],
+        "evidence": [evidence_json(proof) for proof in fact.supporting()],
     }
 
 
 def _changed_memory(change: Change, profile_id: str) -> Object:
-    return memory_json(change.fact, profile_id) | {"evidence": [evidence_json(proof) for proof in change.fact.proofs]}
+    return _memory(change.fact, profile_id) | {"evidence": [evidence_json(proof) for proof in change.fact.proofs]}
 
 
 def _remains(change: Change) -> bool:

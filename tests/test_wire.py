@@ -1,17 +1,22 @@
 """Shapes on the wire: the fields that existing clients read, no more and no less."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
 from ingest_pipeline.direct import Change, TextRequest, TextResult
 from ingest_pipeline.documents import Json
+from ingest_pipeline.edits import Action, Edit, Target
 from ingest_pipeline.errors import ConfigurationError, ExtractionError, IngestError, InvalidInput, ProfileNotFound
+from ingest_pipeline.store.audit_log import AuditEntry
 from ingest_pipeline.store.facts import Fact, Past, ProfileFacts, Proof
 from ingest_pipeline.wire import (
+    audit_json,
     error_json,
     evidence_json,
     lineage_json,
+    memory_json,
     past_json,
     profile_json,
     text_result_json,
@@ -88,6 +93,8 @@ def test_a_stored_trait() -> None:
         "sourceMessageIds": ["d1"],
         "createdAt": "2026-11-23T12:00:00.000Z",
         "updatedAt": "2026-11-23T12:00:00.000Z",
+        "conflicts": [],
+        "edit": None,
     }
 
 
@@ -143,13 +150,47 @@ def test_lineage_is_evidence_and_where_it_comes_from() -> None:
 
 
 def test_an_earlier_value() -> None:
-    """Open ends are null."""
-    assert past_json(Past("location", "Rome", None, NOON)) == {
+    """With why it ended: by what was said, or by whose decision."""
+    assert past_json(Past("location", "Rome", None, NOON, "replaced", "o2", "I moved to Lisbon")) == {
         "key": "location",
         "value": "Rome",
         "validFrom": None,
         "validTo": "2026-11-23T12:00:00.000Z",
+        "edit": None,
+        "reason": "replaced",
+        "endedBy": {"id": "o2", "quote": "I moved to Lisbon", "edit": None},
     }
+    decided = past_json(Past("location", "Rome", None, NOON, "cleared", "e2", edit=EDIT, ending=EDIT))
+    assert decided["edit"] == decided["endedBy"]["edit"] == EDIT_JSON
+
+
+EDIT = Edit("e1", NOON, "kim", Action.CONFIRM, Target.TRAIT, "location", "rome", "Rome", 0.5)
+EDIT_JSON = {
+    "id": "e1", "at": "2026-11-23T12:00:00.000Z", "by": "kim", "action": "confirm", "kind": "trait", "key": "location",
+    "target": "rome", "value": "Rome", "confidence": 0.5,
+}  # fmt: skip
+
+
+def test_a_trait_in_conflict_and_a_decided_one() -> None:
+    """Each value has its own evidence; the documents of the other values are not those of the one shown."""
+    rome = replace(PROOF, document_id="d2", value="Rome", quote="I live in Rome")
+    fact = replace(
+        TRAIT, key="location", value="Lisbon", value_type="string", alternatives=("Rome",),
+        proofs=(replace(PROOF, value=None), rome),
+    )  # fmt: skip
+    shown = trait_json(fact, "p1")
+    assert shown["conflicts"] == [{"value": "Rome", "evidence": [evidence_json(rome)]}]
+    assert (shown["sourceMessageIds"], shown["edit"]) == (["d1"], None)
+    assert trait_json(replace(fact, edit=EDIT), "p1")["edit"] == EDIT_JSON
+    assert memory_json(replace(MEMORY, edit=EDIT), "p1")["edit"] == EDIT_JSON
+
+
+def test_an_audit_entry() -> None:
+    entry = AuditEntry("a1", NOON, "kim", "cli", "show", "p1", {"key": "location"})
+    assert audit_json(entry) == {
+        "at": "2026-11-23T12:00:00.000Z", "by": "kim", "via": "cli", "action": "show", "profileId": "p1",
+        "detail": {"key": "location"},
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -158,6 +199,9 @@ def test_an_earlier_value() -> None:
         (InvalidInput("invalid_data", "no", "data"), "invalid_request_error", "invalid_data", {"param": "data"}),
         (InvalidInput("ambiguous_profile", "no"), "invalid_request_error", "ambiguous_profile", {}),
         (ProfileNotFound(), "not_found_error", "profile_not_found", {}),
+        (InvalidInput("trait_not_found", "no", "key"), "not_found_error", "trait_not_found", {"param": "key"}),
+        (InvalidInput("memory_not_found", "no"), "not_found_error", "memory_not_found", {}),
+        (InvalidInput("value_not_found", "no"), "invalid_request_error", "value_not_found", {}),
         (
             ExtractionError("truncated", "no", "d1"),
             "internal_error",
