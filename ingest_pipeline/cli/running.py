@@ -38,6 +38,7 @@ def demo(as_json: AsJson = False) -> None:
 
     # The demo's own defaults; database and folders are those of the settings.
     os.environ["INGEST_MODEL"] = "offline"
+    os.environ.pop("INGEST_IMAP_URL", None)
     settings = load_settings()
     write_inbox(settings)
     if not as_json:
