@@ -73,7 +73,17 @@ def test_nothing_is_documented_that_does_not_exist(path: str) -> None:
 
 def test_every_format_is_in_the_table_of_folders() -> None:
     """By the name of its system."""
-    words = {"salesforce": "Salesforce", "hubspot": "HubSpot", "mbox": "mbox", "eml": ".eml", "slack": "Slack"}
+    words = {
+        "salesforce": "Salesforce",
+        "hubspot": "HubSpot",
+        "mbox": "mbox",
+        "eml": ".eml",
+        "slack": "Slack",
+        "zendesk": "Zendesk",
+        "intercom": "Intercom",
+        "pipedrive": "Pipedrive",
+        "mapped": "mapping.yaml",
+    }
     assert {reader.format for reader in registry.READERS} <= words.keys(), "add the new format here and to the README"
     for reader in registry.READERS:
         assert re.search(rf"^\| `{reader.source}/`.*{re.escape(words[reader.format])}", README, re.M)

@@ -15,13 +15,15 @@ HEAD_BYTES = 65_536
 class SourceFile:
     """A file of the inbox. ``name`` is its path inside the inbox, with ``/``; it goes into lineage.
 
-    ``opener`` gives a fresh, seekable binary stream; use it as ``with file.opener() as stream``.
+    ``opener`` gives a fresh, seekable binary stream; use it as ``with file.opener() as stream``. ``mapped`` tells that
+    a ``mapping.yaml`` lies in the file's folder and says what its tables are.
     """
 
     name: str
     size: int
     mtime: float
     opener: Callable[[], BinaryIO]
+    mapped: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,52 @@ SALESFORCE_PERSON_ACCOUNT = Layout(
     texts=("description",),
 )
 
+ZENDESK_USER = Layout(
+    labels={
+        "organization_name": "Company",
+        "organization": "Company",
+        "time_zone": "Time zone",
+        "iana_time_zone": "Time zone",
+        "locale": "Locale",
+        "tags": "Tags",
+    },
+    when_true={},
+    texts=("details", "notes"),
+)
+
+INTERCOM_CONTACT = Layout(
+    labels={
+        "job_title": "Title",
+        "company_name": "Company",
+        "location_city": "City",
+        "location_region": "State",
+        "location_country": "Country",
+        "city": "City",
+        "region": "State",
+        "country": "Country",
+        "time_zone": "Time zone",
+        "language_override": "Preferred language",
+        "browser_language": "Browser language",
+    },
+    when_true={"unsubscribed_from_emails": "Opted out of e-mail"},
+)
+
+PIPEDRIVE_PERSON = Layout(
+    labels={
+        "job_title": "Title",
+        "company_name": "Company",
+        "org_name": "Company",
+        "organization": "Company",
+        "postal_address_locality": "City",
+        "postal_address_country": "Country",
+        "birthday": "Birthdate",
+        "label": "Label",
+        "marketing_status": "Marketing status",
+    },
+    when_true={},
+    texts=("notes",),
+)
+
 NEVER = re.compile(
     r"\b(passport|passeport|reisepass|driv\w+ licen[cs]e|licen[cs]e (number|no|num|id)|f[üu]hrerschein\w*"
     r"|ssn|nino|tin|ein|aadhaar|cpf|curp|dni|nie|nif|social security|national (id|insurance|identity)"

@@ -4,12 +4,15 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from ingest_pipeline.documents import Item, Json, Rejected, Skipped
 from ingest_pipeline.errors import UnreadableFile
 from ingest_pipeline.sources.archives import ZIP_MAGIC, Archive, open_zip
 from ingest_pipeline.sources.base import HEAD_BYTES, Export, ReadOptions, SourceFile
 from ingest_pipeline.sources.tabular import BadRow, Opener, Row, Table, first_cells, header_of, index_of, open_table
+
+T = TypeVar("T")
 
 MEMBERS_SEEN = 10
 """How many tables of a zip are looked at to tell what it is."""
@@ -32,7 +35,8 @@ class TableFile:
     def name(self) -> str:
         """The table's own name as written: ``crm/acme/Contact.csv`` -> ``Contact``."""
         leaf = (self.member or self.file).replace("\\", "/").rpartition("/")[2]
-        return leaf[:-4] if leaf.lower().endswith(".csv") else leaf
+        stem, dot, ending = leaf.rpartition(".")
+        return stem if dot and ending.lower() in ("csv", "json", "jsonl", "ndjson") else leaf
 
     def position(self, row: Row | BadRow) -> str:
         return f"{self.member} {row.position}" if self.member else row.position
@@ -70,8 +74,8 @@ class Tables:
     readable: int = 0
 
     def items(
-        self, file: TableFile, options: ReadOptions, reader_for: Callable[[Table], Callable[[Row], Item]]
-    ) -> Iterator[Item]:
+        self, file: TableFile, options: ReadOptions, reader_for: Callable[[Table], Callable[[Row], T]]
+    ) -> Iterator[T | Rejected]:
         """What the reader makes of each row; ``reader_for`` is called once, with the open table.
 
         A table that cannot be opened is noted in ``refused``; one that breaks off ends with a Rejected.
@@ -121,8 +125,11 @@ class Tables:
 
 
 @contextmanager
-def open_tables(export: Export, options: ReadOptions) -> Iterator[Tables]:
-    """The tables of an export, in file order; its zips stay open meanwhile. A bad zip is refused, the rest goes on."""
+def open_tables(export: Export, options: ReadOptions, suffixes: tuple[str, ...] = (".csv",)) -> Iterator[Tables]:
+    """The tables of an export, in file order; its zips stay open meanwhile. A bad zip is refused, the rest goes on.
+
+    suffixes: how names of a zip's members end that are tables, lower case.
+    """
     tables = Tables()
     with ExitStack() as stack:
         for file in export.files:
@@ -134,7 +141,7 @@ def open_tables(export: Export, options: ReadOptions) -> Iterator[Tables]:
             except UnreadableFile as error:
                 tables.refused.append(Rejected(file.name, "archive", str(error)))
             else:
-                _add_members(tables, file, archive)
+                _add_members(tables, file, archive, suffixes)
         yield tables
 
 
@@ -192,7 +199,7 @@ def lookup() -> Iterator[Lookup]:
 
 
 def is_zip(file: SourceFile) -> bool:
-    if file.name.lower().endswith(".csv"):
+    if file.name.lower().endswith((".csv", ".json")):
         return False
     with file.opener() as stream:
         return file.name.lower().endswith(".zip") or stream.read(4) == ZIP_MAGIC
@@ -218,6 +225,14 @@ def headers(file: SourceFile, head: bytes) -> Iterator[tuple[str, tuple[str, ...
                 yield TableFile(file.name, name, file.opener).name, ()
 
 
+def zip_heads(file: SourceFile, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+    """(path, first bytes) of the first MEMBERS_SEEN tables of a zip; for detection. None for a zip that is damaged."""
+    with suppress(UnreadableFile), open_zip(file, ReadOptions()) as archive:
+        for name in [name for name in archive.names() if name.lower().endswith(suffixes)][:MEMBERS_SEEN]:
+            with archive.open(name) as member:
+                yield name, member.read(HEAD_BYTES)
+
+
 def _names_in(head: bytes) -> Iterator[str]:
     """Names in the local headers within a zip's first bytes (APPNOTE.TXT 4.3.7)."""
     start = head.find(ZIP_MAGIC)
@@ -227,10 +242,10 @@ def _names_in(head: bytes) -> Iterator[str]:
         start = head.find(ZIP_MAGIC, start + 30)
 
 
-def _add_members(tables: Tables, file: SourceFile, archive: Archive) -> None:
+def _add_members(tables: Tables, file: SourceFile, archive: Archive, suffixes: tuple[str, ...]) -> None:
     others = 0
     for name in archive.names():
-        if name.lower().endswith(".csv"):
+        if name.lower().endswith(suffixes):
             tables.files.append(TableFile(file.name, name, _member_opener(archive, name)))
         else:
             others += 1

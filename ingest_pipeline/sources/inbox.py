@@ -16,6 +16,7 @@ from ingest_pipeline.documents import Source
 from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.sources import folder_options
 from ingest_pipeline.sources.base import ReadOptions, SourceFile
+from ingest_pipeline.sources.mapped import is_mapping
 
 FOLDERS = (Source.CRM, Source.EMAIL, Source.CHAT)
 _HASH_BLOCK = 1 << 20
@@ -41,6 +42,7 @@ class Inbox:
         if not self.filesystem.exists(folder):
             return
         found = self.filesystem.find(folder, detail=True)
+        mapped = {path.rpartition("/")[0] for path in found if is_mapping(path)}
         delivered: set[str] = set()
         for path in sorted(found):
             name = f"{source.value}/{path[len(folder) :].lstrip('/')}"
@@ -53,7 +55,8 @@ class Inbox:
                     continue
                 delivered.add(name)
             info = found[path]
-            yield SourceFile(name, int(info.get("size") or 0), _modified(info), self._opener(path))
+            is_mapped = path.rpartition("/")[0] in mapped
+            yield SourceFile(name, int(info.get("size") or 0), _modified(info), self._opener(path), is_mapped)
 
     def options(self, source: Source, options: ReadOptions) -> ReadOptions:
         """The options for one source's folder: its ``_source.yaml`` goes before the settings."""

@@ -1,10 +1,32 @@
 """All formats. A new one is a file with a ``READER`` and a line here."""
 
 from ingest_pipeline.documents import Source
-from ingest_pipeline.sources import eml, hubspot, mbox, salesforce, slack, takeout
+from ingest_pipeline.sources import (
+    eml,
+    hubspot,
+    intercom,
+    mapped,
+    mbox,
+    pipedrive,
+    salesforce,
+    slack,
+    takeout,
+    zendesk,
+)
 from ingest_pipeline.sources.base import Reader, SourceFile
 
-READERS: tuple[Reader, ...] = (salesforce.READER, hubspot.READER, mbox.READER, eml.READER, takeout.READER, slack.READER)
+READERS: tuple[Reader, ...] = (
+    mapped.READER,
+    salesforce.READER,
+    hubspot.READER,
+    zendesk.READER,
+    intercom.READER,
+    pipedrive.READER,
+    mbox.READER,
+    eml.READER,
+    takeout.READER,
+    slack.READER,
+)
 """In the order in which they are asked."""
 
 BY_FORMAT = {reader.format: reader for reader in READERS}
