@@ -55,12 +55,24 @@ def save_persons(connection: Connection, described: Iterable[Described], now: da
     does this (SQLite has one writer anyway), else two could each create the profile of one new person.
     """
     described = list(described)
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _IDENTITY_LOCK})
+    lock_identities(connection)
     _save_identifiers(connection, described)
     touched = _save_claims(connection, [d for d in described if d.person.claims])
     if touched:
         _Assignment(connection, now).run(touched)
+
+
+def lock_identities(connection: Connection) -> None:
+    """Be the only one, until the transaction ends, to decide who is who (on SQLite there is one writer anyway)."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _IDENTITY_LOCK})
+
+
+def reassign(connection: Connection, identifiers: set[str], now: datetime) -> None:
+    """Decide again whose these identifiers (ids) are, after persons who claimed them were erased."""
+    lock_identities(connection)
+    if identifiers:
+        _Assignment(connection, now).run(identifiers)
 
 
 def _save_identifiers(connection: Connection, described: Iterable[Described]) -> None:
@@ -261,10 +273,10 @@ class _Assignment:
             direct = (DocumentRow.profile_id == profile) & DocumentRow.identifier_id.is_(None)
             self.connection.execute(update(DocumentRow).where(direct).values(profile_id=heir))
             mark_changed(self.connection, {heir})
-        _delete_empty(self.connection, set(before.values()) - alive - heirs.keys())
+        delete_empty(self.connection, set(before.values()) - alive - heirs.keys())
 
 
-def _delete_empty(connection: Connection, profiles: Iterable[str]) -> None:
+def delete_empty(connection: Connection, profiles: Iterable[str]) -> None:
     """Delete those of the profiles that nothing points at, with what was folded for them from texts now elsewhere."""
     for batch in batches(sorted(profiles), IN_LIST):
         # Locked first, so that nobody gives them a text or folds them meanwhile.
