@@ -160,7 +160,7 @@ def _document(file: TableFile, lists: Collection[str]) -> Iterator[Unit | Reject
 def _elements(file: TableFile, cursor: JsonCursor, key: str) -> Iterator[Unit | Rejected]:
     prefix = f"{file.member} " if file.member else ""
     name = key or "element"
-    for number, value in enumerate(cursor.elements(), start=1):
+    for number, value in enumerate(cursor.elements(dict), start=1):
         yield _unit(file, value, key, f"{prefix}{name} {number}")
 
 

@@ -45,10 +45,10 @@ _TABLES = tuple(
         "source_author_id source_author_type",
         "workspace_id signed_up_at role",
         "contact_id conversation_id",
-        "company_id contact_id _fivetran_active",
+        "company_id contact_id fivetran_active",
         "monthly_spend session_count",
         "away_mode_enabled has_inbox_seat",
-        "_fivetran_deleted _fivetran_synced job_title email name",
+        "fivetran_deleted fivetran_synced job_title email name",
     )
 )
 
@@ -95,7 +95,7 @@ def kind_of(unit: Unit) -> str:
 
 
 def _is_earlier(values: Values) -> bool:
-    return text_in(values, "_fivetran_active").lower() == "false"
+    return text_in(values, "fivetran_active").lower() == "false"
 
 
 def _keep(unit: Unit, batch: Batch) -> bool:
@@ -141,7 +141,7 @@ def _contact(desk: Desk, file: TableFile, unit: Unit) -> Item:
     native = id_in(values, "id")
     if not native:
         return Rejected(file.file, unit.position, "the contact has no id")
-    if text_in(values, "_fivetran_deleted").lower() == "true":
+    if text_in(values, "fivetran_deleted").lower() == "true":
         return Skipped(file.file, "deleted")
     emails = email_addresses(text_in(values, "email"))
     if any(desk.staff.includes(email.value) for email in emails):
