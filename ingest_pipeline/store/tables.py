@@ -25,7 +25,8 @@ class Profile(Base):
     """One person. ``bucket`` is the stable hash bucket that may serve as its partition.
 
     ``changes`` counts what happened to its observations and edits, ``folded`` is the count last folded. ``refold_at``
-    is when a claim made for a day to come takes effect. ``summary_source`` is ``template``, ``llm`` or ``manual``;
+    is when a claim made for a day to come takes effect. ``merged_into`` is the living profile that it goes on as;
+    ``retired_into`` the same without merges by hand. ``summary_source`` is ``template``, ``llm`` or ``manual``;
     ``summary_inputs`` the SHA-256 of what the summary was made from.
     """
 
@@ -46,6 +47,7 @@ class Profile(Base):
     summary_source: Mapped[str | None] = mapped_column(String(8))
     summary_inputs: Mapped[str | None] = mapped_column(String(64))
     merged_into: Mapped[str | None] = mapped_column(Id, ForeignKey("profiles.id"), index=True)
+    retired_into: Mapped[str | None] = mapped_column(Id, index=True)
     changes: Mapped[int] = mapped_column(default=0)
     folded: Mapped[int] = mapped_column(default=0)
     refold_at: Mapped[datetime | None]
@@ -54,7 +56,10 @@ class Profile(Base):
 
 
 class IdentifierRow(Base):
-    """(kind, value) → profile. No profile: nobody claims it, or two people of one system do (``ambiguous``)."""
+    """(kind, value) → profile. No profile: nobody claims it, or two people of one system do (``ambiguous``).
+
+    ``home_id`` is the profile without merges by hand: what ``profile_id`` is when all of them are taken back.
+    """
 
     __tablename__ = "identifiers"
     __table_args__ = (UniqueConstraint("kind", "value"),)
@@ -63,11 +68,15 @@ class IdentifierRow(Base):
     kind: Mapped[str]
     value: Mapped[str]
     profile_id: Mapped[str | None] = mapped_column(Id, ForeignKey("profiles.id"), index=True)
+    home_id: Mapped[str | None] = mapped_column(Id, index=True)
     ambiguous: Mapped[bool] = mapped_column(default=False)
 
 
 class PersonRow(Base):
-    """A person as one source describes them: the input of identity resolution."""
+    """A person as one source describes them: the input of identity resolution.
+
+    A merge or split by hand is one as well, of namespace ``manual:<edit id>``, described when it was decided.
+    """
 
     __tablename__ = "persons"
 
@@ -79,7 +88,7 @@ class PersonRow(Base):
 
 class PersonIdentifier(Base):
     """A key of a person. ``relation``: ``key`` (its native id), ``same_as`` (another native id of the same person, says
-    the source) or ``has`` (an e-mail or phone)."""
+    the source) or ``has`` (an e-mail or phone); by hand ``merged``, or ``stays`` and ``leaves`` of a split."""
 
     __tablename__ = "person_identifiers"
 
