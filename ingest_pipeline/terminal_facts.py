@@ -9,7 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from ingest_pipeline.console import plain
-from ingest_pipeline.documents import Json
 from ingest_pipeline.edits import Action, Edit, Target
 from ingest_pipeline.store.facts import Fact, Past, ProfileFacts, Proof
 from ingest_pipeline.terminal import SHORT_ID, day, make_table, time_text, value_text
@@ -167,26 +166,3 @@ def _quoted(proofs: Sequence[Proof]) -> str:
 def _short(quote: str) -> str:
     line = " ".join(quote.split())
     return f"“{line if len(line) <= _QUOTE_CHARS else line[: _QUOTE_CHARS - 1].rstrip() + '…'}”"
-
-
-def edits_table(edits: Iterable[Edit]) -> Table:
-    table = make_table("When", "Who", "Decision", "About", "Value", "Id")
-    for edit in edits:
-        table.add_row(
-            time_text(edit.at), plain(edit.actor), edit.action.value, plain(_about(edit)), plain(_given(edit)),
-            edit.id[:SHORT_ID],
-        )  # fmt: skip
-    return table
-
-
-def _about(edit: Edit) -> str:
-    return edit.key if edit.kind is Target.TRAIT else edit.kind.value
-
-
-def _given(edit: Edit) -> str:
-    """What was decided, in a cell: a value, a sentence, or the sentence that is meant."""
-    value: Json = edit.value
-    if isinstance(value, dict):
-        more = [f"{name} {value[name]}" for name in ("type", "importance") if name in value]
-        return ", ".join([str(value["content"])] if "content" in value else [] + more) or edit.target or ""
-    return value_text(value) if value is not None else edit.target or ""

@@ -1,5 +1,6 @@
 """The application object, and what its commands share: options, output, opening the store."""
 
+import getpass
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +11,14 @@ from rich.console import Console
 
 from ingest_pipeline.console import OutputConsole, write
 from ingest_pipeline.documents import Json, Source
+from ingest_pipeline.errors import ProfileNotFound
 from ingest_pipeline.settings import load_settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from ingest_pipeline.pipeline import Pipeline
+    from ingest_pipeline.store.audit_log import Audited
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,6 +36,10 @@ Profile = Annotated[
 ]
 Looked = Annotated[
     str, typer.Argument(metavar="PROFILE", help="A profile id or its first characters, an external id or identifier.")
+]
+Create = Annotated[bool, typer.Option("--create", help="Make a profile with this external id if there is none.")]
+By = Annotated[
+    str | None, typer.Option("--by", metavar="NAME", help="Who does this, as the record will say; default: your login.")
 ]
 Sources = Annotated[list[Source] | None, typer.Option("--source", help="Only this source; may be given several times.")]
 
@@ -79,3 +86,33 @@ def resolve(profiles: list[str]) -> list[str]:
 
     with open_store() as engine:
         return [find_profile(engine, reference) for reference in profiles]
+
+
+def find_or_create(engine: "Engine", reference: str, create: bool) -> str:
+    """The profile's id; with ``create`` a new profile's where there is none."""
+    from ingest_pipeline.store.direct import create_profile
+    from ingest_pipeline.store.lookup import find_profile
+
+    try:
+        return find_profile(engine, reference)
+    except ProfileNotFound:
+        if not create:
+            raise
+        return create_profile(engine, reference)
+
+
+def actor(by: str | None) -> str:
+    """Who does this: as said, else the login name. Nobody checks either: it is a record among colleagues."""
+    if by is not None:
+        return by
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # in a container without a user database
+        return "unknown"
+
+
+def record_read(engine: "Engine", by: str | None, action: "Audited", profile_id: str, **detail: Json) -> None:
+    """What was read of a profile goes into the audit log before any of it is shown."""
+    from ingest_pipeline.store.audit_log import Via, append
+
+    append(engine, actor(by), Via.CLI, action, profile_id, detail)

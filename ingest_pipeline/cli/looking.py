@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ingest_pipeline.cli.app import AsJson, Looked, app, console, open_store, print_json, say
-from ingest_pipeline.errors import ConfigurationError
+from ingest_pipeline.cli.app import AsJson, By, Looked, app, console, open_store, print_json, record_read, say
+from ingest_pipeline.errors import ConfigurationError, InvalidInput
 from ingest_pipeline.settings import load_settings
 
 
@@ -42,15 +42,17 @@ def profiles(
 
 
 @app.command()
-def show(profile: Looked, as_json: AsJson = False) -> None:
+def show(profile: Looked, by: By = None, as_json: AsJson = False) -> None:
     """Show a profile: its traits, memories, earlier values, and a sentence behind each."""
     from ingest_pipeline import wire
+    from ingest_pipeline.store.audit_log import Audited
     from ingest_pipeline.store.facts import load_facts
     from ingest_pipeline.store.lookup import find_profile
     from ingest_pipeline.terminal_facts import show_profile
 
     with open_store() as engine:
         facts = load_facts(engine, find_profile(engine, profile, by_start=True))
+        record_read(engine, by, Audited.SHOW, facts.id)
     if as_json:
         print_json(
             {
@@ -68,17 +70,24 @@ def show(profile: Looked, as_json: AsJson = False) -> None:
 def why(
     profile: Looked,
     fact: Annotated[str, typer.Argument(metavar="TRAIT_KEY|MEMORY_ID", help="As `ingest show` lists them.")],
+    by: By = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what proves a trait or memory: quote, place in the document, source, record and file."""
     from ingest_pipeline import wire
+    from ingest_pipeline.store.audit_log import Audited
     from ingest_pipeline.store.facts import load_fact
     from ingest_pipeline.store.lookup import find_profile
     from ingest_pipeline.terminal_facts import show_why
 
     with open_store() as engine:
         profile_id = find_profile(engine, profile, by_start=True)
-        found, history = load_fact(engine, profile_id, fact)
+        try:
+            found, history = load_fact(engine, profile_id, fact)
+        except InvalidInput:  # which tells what traits there are
+            record_read(engine, by, Audited.WHY, profile_id, found=False)
+            raise
+        record_read(engine, by, Audited.WHY, profile_id, kind=found.kind, key=found.key)
     if as_json:
         shape = wire.trait_json if found.kind == "trait" else wire.memory_json
         print_json(

@@ -1,15 +1,12 @@
 """``ingest text``: one text about one profile."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from ingest_pipeline.cli.app import Profile, app, opened, print_json
-from ingest_pipeline.errors import IngestError, ProfileNotFound
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
+from ingest_pipeline.cli.app import Create, Profile, app, find_or_create, opened, print_json
+from ingest_pipeline.errors import IngestError
 
 
 @app.command()
@@ -22,9 +19,7 @@ def text(
     metadata: Annotated[str | None, typer.Option(help="A JSON object kept with the text.")] = None,
     traits: Annotated[bool, typer.Option("--traits/--no-traits")] = True,
     memories: Annotated[bool, typer.Option("--memories/--no-memories")] = True,
-    create: Annotated[
-        bool, typer.Option("--create", help="Make a profile with this external id if there is none.")
-    ] = False,
+    create: Create = False,
 ) -> None:
     """Ingest one text about a profile and print the ingest endpoint's answer, or its error body, as JSON."""
     from ingest_pipeline.direct import TextRequest, check_request, ingest_text
@@ -35,20 +30,8 @@ def text(
         request = TextRequest(given_text(data, file, dash), source, given_metadata(metadata), traits, memories)
         check_request(request)
         with opened() as pipeline:
-            result = ingest_text(pipeline, _find_or_create(pipeline.engine, profile, create), request)
+            result = ingest_text(pipeline, find_or_create(pipeline.engine, profile, create), request)
     except IngestError as error:
         print_json(error_json(error))
         raise
     print_json(text_result_json(result, request))
-
-
-def _find_or_create(engine: "Engine", reference: str, create: bool) -> str:
-    from ingest_pipeline.store.direct import create_profile
-    from ingest_pipeline.store.lookup import find_profile
-
-    try:
-        return find_profile(engine, reference)
-    except ProfileNotFound:
-        if not create:
-            raise
-        return create_profile(engine, reference)

@@ -14,12 +14,14 @@ from sqlalchemy import Connection, Engine, insert, or_, select
 from sqlalchemy.exc import DBAPIError
 
 from ingest_pipeline.documents import Json
-from ingest_pipeline.errors import InvalidInput, StoreUnavailable
+from ingest_pipeline.errors import InvalidInput, ProfileNotFound, StoreUnavailable
 from ingest_pipeline.store.engine import reading, write
-from ingest_pipeline.store.lookup import storable
+from ingest_pipeline.store.lookup import find_profile, id_range, storable
 from ingest_pipeline.store.tables import AuditRow, Profile
 
 MAX_ACTOR = 255
+_WHOLE_ID = 32
+"""Digits of an id."""
 
 
 class Via(StrEnum):
@@ -117,3 +119,17 @@ def load_audit_log(
             AuditEntry(row.id, row.at, row.actor, row.via, row.action, row.profile_id, row.detail)
             for row in connection.execute(query)
         ]
+
+
+def find_audited(engine: Engine, reference: str) -> str:
+    """The profile id for a reference as ``find_profile`` takes it; the full id of an erased profile stands for itself.
+
+    Raises ProfileNotFound, InvalidInput.
+    """
+    try:
+        return find_profile(engine, reference, by_start=True)
+    except ProfileNotFound:
+        bounds = id_range(reference, least=_WHOLE_ID)
+        if bounds is None:
+            raise
+        return bounds[0]
