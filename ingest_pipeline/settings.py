@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ingest_pipeline.documents import Source
 from ingest_pipeline.errors import ConfigurationError
+from ingest_pipeline.extraction.personal import Personal
 from ingest_pipeline.retention import Retention
 from ingest_pipeline.sources.base import ReadOptions
 
@@ -59,6 +60,8 @@ class Settings(BaseSettings):
     prices: Annotated[dict[str, ModelPrices], NoDecode] = {}
     model_limits: Annotated[dict[str, ModelLimits], NoDecode] = {}
     pack_tokens: int = Field(3_000, gt=0)
+    max_attempts: int = Field(5, gt=0)
+    redact: Annotated[frozenset[Personal], NoDecode] = frozenset()
     traits: Path | None = None
     internal_domains: Annotated[frozenset[str], NoDecode] = frozenset()
     timezone: str = "UTC"
@@ -76,6 +79,16 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("redact", mode="before")
+    @classmethod
+    def _known_kinds(cls, value: object) -> object:
+        names = [part.strip().lower() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        known = [kind.value for kind in Personal]
+        for name in names if isinstance(names, list) else ():
+            if name not in known:
+                raise ValueError(f"{name!r} is no kind of value that can be hidden; list some of {', '.join(known)}")
+        return names
 
     @field_validator("prices", "model_limits", mode="before")
     @classmethod
