@@ -33,7 +33,7 @@ from sqlalchemy import text
 from ingest_pipeline.chunking import Span
 from ingest_pipeline.documents import Document, Role, Segment, Source, stable_id
 from ingest_pipeline.extraction.base import Extraction, Status, Usage
-from ingest_pipeline.extraction.llm import LlmExtractor
+from ingest_pipeline.extraction.llm import ExtractionOptions, LlmExtractor
 from ingest_pipeline.extraction.prompt import Passage, system_message, user_message
 from ingest_pipeline.extraction.traits import load_traits
 from ingest_pipeline.llm.client import LlmClient
@@ -107,7 +107,7 @@ def make_document(number: int, profile: int | None = None, sentences: int = 12) 
     )
 
 
-def open_extractor(plan: Plan) -> LlmExtractor:
+def open_extractor(plan: Plan, pack_tokens: int = 3_000) -> LlmExtractor:
     model = ModelSettings(
         "openai/test",
         Rates(plan.requests, None, plan.concurrency),
@@ -119,7 +119,7 @@ def open_extractor(plan: Plan) -> LlmExtractor:
     )
     settings = LlmSettings((model,), plan.budget_usd, lease_s=plan.lease_s)
     client = LlmClient(settings, open_engine(plan.database), open_limits(plan.limits))
-    return LlmExtractor(load_traits(None), client, threads=plan.threads)
+    return LlmExtractor(load_traits(None), client, ExtractionOptions(pack_tokens), threads=plan.threads)
 
 
 def work(plan: Plan, ready: Callable[[], None] = lambda: None) -> Report:
@@ -443,8 +443,7 @@ def packing(postgresql: bool) -> None:
     figures = []
     for pack_tokens in (3_000, 1):
         with setting(postgresql, latency_s=0.05) as (plan, _):
-            extractor = open_extractor(plan)
-            extractor._pack_tokens = pack_tokens
+            extractor = open_extractor(plan, pack_tokens)
             found = []
             for profile in {document.profile_id for document in documents}:
                 mine = [document for document in documents if document.profile_id == profile]

@@ -28,8 +28,8 @@ from ingest_pipeline.llm.errors import (
     ModelNotFound,
     ProviderUnavailable,
 )
-from ingest_pipeline.llm.exchange import CallUsage
 from ingest_pipeline.llm.tables import LlmCallRow
+from ingest_pipeline.llm.usage import Usage
 from ingest_pipeline.store.documents import load_documents
 from ingest_pipeline.store.engine import reading
 from ingest_pipeline.store.extractions import PartitionKey, Selection, load_pending, save_extractions
@@ -261,14 +261,14 @@ def _groups(items: Sequence[BatchItem], waiting: set[str]) -> Iterator[list[Batc
         yield group
 
 
-def _paid(engine: Engine, batch_id: str) -> dict[str, tuple[str, CallUsage]]:
+def _paid(engine: Engine, batch_id: str) -> dict[str, tuple[str, Usage]]:
     """What each answer of a batch took, and its call's id, by request key."""
     query = select(LlmCallRow.__table__).where(LlmCallRow.worker == batch_id)
     with reading(engine) as connection:
         return {
             row.request_key: (
                 row.id,
-                CallUsage(
+                Usage(
                     calls=1,
                     input_tokens=row.input_tokens,
                     cached_tokens=row.cached_tokens,

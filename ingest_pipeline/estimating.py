@@ -1,7 +1,9 @@
 """What the pending work will take, before anything is spent on it; and how fast it goes just now."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 from sqlalchemy import Engine, func, select
 
@@ -10,7 +12,7 @@ from ingest_pipeline.llm.tables import LlmCallRow
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.documents import load_documents
 from ingest_pipeline.store.engine import reading
-from ingest_pipeline.store.extractions import Selection, count_pending, load_pending
+from ingest_pipeline.store.extractions import PartitionKey, Selection, count_pending, load_pending
 from ingest_pipeline.store.tables import ExtractionRow
 
 SAMPLE = 5_000
@@ -29,6 +31,7 @@ class PendingEstimate:
     model: str
     documents: int
     calls: int = 0
+    cached: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float | None = 0.0
@@ -60,25 +63,19 @@ def estimate_pending(
 def _estimate_llm(
     engine: Engine, settings: Settings, schema: TraitSchema, selection: Selection | None, sample: int
 ) -> PendingEstimate:
-    from ingest_pipeline.extraction.llm import open_llm_extractor
+    from ingest_pipeline.extraction.llm import Estimate, open_llm_extractor
 
     extractor = open_llm_extractor(settings, schema, engine)
     try:
         chosen = selection or Selection(extractor.fingerprint)
         documents, _ = count_pending(engine, chosen)
-        sampled = calls = asked = answered = 0
-        cost, seconds = 0.0, 0.0
-        priced = True
+        sampled, total = 0, Estimate()
         for page in load_pending(engine, chosen, _PAGE):
-            for _, ids in page:
-                with reading(engine) as connection:
-                    one = extractor.estimate(load_documents(connection, ids[: sample - sampled]))
-                sampled += min(len(ids), sample - sampled)
-                calls, asked, answered = calls + one.calls, asked + one.input_tokens, answered + one.output_tokens
-                priced = priced and one.cost_usd is not None
-                cost, seconds = cost + (one.cost_usd or 0.0), seconds + one.seconds
-                if sampled >= sample:
-                    break
+            parts = _sampled(page, sample - sampled)
+            sampled += sum(map(len, parts))
+            with reading(engine) as connection:
+                loaded = {each.id: each for each in load_documents(connection, chain.from_iterable(parts))}
+            total += extractor.estimate([[loaded[i] for i in ids if i in loaded] for ids in parts])
             if sampled >= sample:
                 break
     finally:
@@ -87,13 +84,24 @@ def _estimate_llm(
     return PendingEstimate(
         settings.model,
         documents,
-        round(calls * scale),
-        round(asked * scale),
-        round(answered * scale),
-        cost * scale if priced else None,
-        seconds * scale,
+        round(total.calls * scale),
+        round(total.cached * scale),
+        round(total.input_tokens * scale),
+        round(total.output_tokens * scale),
+        None if total.cost_usd is None else total.cost_usd * scale,
+        total.seconds * scale,
         sampled,
     )
+
+
+def _sampled(page: Iterable[tuple[PartitionKey, list[str]]], left: int) -> list[list[str]]:
+    """The documents of each partition of a page, ``left`` at the most."""
+    parts = []
+    for _, ids in page:
+        if left > 0:
+            parts.append(ids[:left])
+            left -= len(ids)
+    return parts
 
 
 def load_last_minute(engine: Engine) -> LastMinute:

@@ -254,7 +254,7 @@ def find_something(body: Body) -> str:
             said = f"The person said: {lines[0]}"
             memories.append(
                 {"type": "fact", "content": said, "quote": lines[0], "about": "subject", "confidence": 0.9}
-                | {"importance": 0.5, "date_phrase": None, "date_reading": None, "retracted": False}
+                | {"importance": 0.5, "date_phrase": None, "sensitive": None, "retracted": False}
             )
         found.append({"document": reference, "traits": [], "memories": memories})
     return json.dumps({"documents": found})

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine
 
 from ingest_pipeline.estimating import estimate_pending, load_last_minute
-from ingest_pipeline.extraction.llm import llm_settings
+from ingest_pipeline.extraction.models import llm_settings
 from ingest_pipeline.llm.gcra import Rates
 from ingest_pipeline.llm.prices import Prices
 from ingest_pipeline.settings import ModelLimits, ModelPrices, Settings

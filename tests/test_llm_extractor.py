@@ -18,7 +18,9 @@ from sqlalchemy import Engine
 from ingest_pipeline.documents import Document, Role, Segment, Source, stable_id
 from ingest_pipeline.extraction import packing
 from ingest_pipeline.extraction.base import Extraction, Status, Usage
-from ingest_pipeline.extraction.llm import LlmExtractor
+from ingest_pipeline.extraction.llm import ExtractionOptions, LlmExtractor
+from ingest_pipeline.extraction.personal import Personal
+from ingest_pipeline.extraction.redaction import Redactor
 from ingest_pipeline.extraction.schema import Answer, answer_format, read_answer
 from ingest_pipeline.extraction.traits import load_traits, parse_traits
 from ingest_pipeline.llm.errors import STOP_ERRORS, BudgetExhausted
@@ -31,6 +33,8 @@ from tests.scripted import PRICES, Clients, Scripted, opened, reply
 
 MAY = datetime(2024, 5, 3, 9, 30, tzinfo=UTC)
 SCHEMA = load_traits(None)
+DEFAULT_TRAITS = [json.loads(trait.model_dump_json(by_alias=True)) for trait in SCHEMA.traits]
+NOTHING_HIDDEN = Redactor()
 MODEL = ModelSettings("m/one")
 
 
@@ -71,7 +75,7 @@ def model(answer: Callable[[dict[str, str]], str | BaseException | ProviderReply
 
 
 def item(**fields: Any) -> dict[str, Any]:
-    common = {"about": "subject", "confidence": 0.9, "retracted": False, "date_phrase": None, "date_reading": None}
+    common = {"about": "subject", "confidence": 0.9, "retracted": False, "date_phrase": None, "sensitive": None}
     return common | fields
 
 
@@ -97,8 +101,9 @@ def answer(**documents: list[dict[str, Any]]) -> str:
 
 
 def extractor(clients: Clients, transport: Any, **fields: Any) -> LlmExtractor:
-    options = {name: fields.pop(name) for name in ("pack_tokens", "threads", "timezone") if name in fields}
-    return LlmExtractor(SCHEMA, clients(transport, **fields), **options)
+    options = {name: fields.pop(name) for name in ("pack_tokens", "timezone", "redactor") if name in fields}
+    threads = fields.pop("threads", 16)
+    return LlmExtractor(SCHEMA, clients(transport, **fields), ExtractionOptions(**options), threads=threads)
 
 
 def outcomes(extractor: LlmExtractor, *documents: Document) -> dict[str, Extraction]:
@@ -494,9 +499,15 @@ def test_the_output_schema_suits_strict_modes() -> None:
 def test_the_fingerprint_changes_with_what_decides_the_outcome(clients: Clients) -> None:
     """Not with packing, limits or fallback models: changing those must not make everything be paid for again."""
 
-    def fingerprint(schema: Any = SCHEMA, pack_tokens: int = 3_000, timezone: str = "UTC", **fields: Any) -> str:
-        made = LlmExtractor(schema, clients(Scripted(), **fields), pack_tokens=pack_tokens, timezone=timezone)
-        return made.fingerprint
+    def fingerprint(
+        schema: Any = SCHEMA,
+        pack_tokens: int = 3_000,
+        timezone: str = "UTC",
+        redactor: Redactor = NOTHING_HIDDEN,
+        **fields: Any,
+    ) -> str:
+        options = ExtractionOptions(pack_tokens, timezone, redactor=redactor)
+        return LlmExtractor(schema, clients(Scripted(), **fields), options).fingerprint
 
     base = fingerprint()
     assert fingerprint() == fingerprint(pack_tokens=500) == base
@@ -506,8 +517,12 @@ def test_the_fingerprint_changes_with_what_decides_the_outcome(clients: Clients)
         fingerprint(models=(ModelSettings("m/one", temperature=1.0),)),
         fingerprint(parse_traits([{"key": "mood", "valueType": "string"}])),
         fingerprint(timezone="Europe/Berlin"),
+        fingerprint(redactor=Redactor(frozenset({Personal.EMAIL}))),
+        fingerprint(redactor=Redactor(frozenset({Personal.EMAIL, Personal.PHONE}))),
+        fingerprint(redactor=Redactor(frozenset({Personal.EMAIL, Personal.PHONE}), "DE")),
+        fingerprint(parse_traits({"sensitive": ["health"], "traits": DEFAULT_TRAITS})),
     }
-    assert len(others | {base}) == 5
+    assert len(others | {base}) == 9
 
 
 def test_an_estimate_calls_nothing(clients: Clients) -> None:
@@ -516,7 +531,7 @@ def test_an_estimate_calls_nothing(clients: Clients) -> None:
     transport = Scripted([lambda call: reply(find_something(body_of(call)))])
     slow = ModelSettings("m/one", Rates(requests=60), prices=PRICES)
     each = extractor(clients, transport, models=(slow,))
-    estimate = each.estimate(mails)
+    estimate = each.estimate([mails])
     assert transport.calls == []
     assert estimate.calls == len(list(packing.packs(mails, 3_000))) > 1
     assert estimate.cost_usd == pytest.approx(PRICES.cost(estimate.input_tokens, 0, estimate.output_tokens))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ingest_pipeline.chunking import Span
 from ingest_pipeline.documents import Document, Role, Segment, Source, stable_id
+from ingest_pipeline.extraction.personal import Personal
 from ingest_pipeline.extraction.prompt import (
     INSTRUCTIONS,
     PROMPT_VERSION,
@@ -19,10 +20,12 @@ from ingest_pipeline.extraction.prompt import (
     system_message,
     user_message,
 )
+from ingest_pipeline.extraction.redaction import Redactor
+from ingest_pipeline.extraction.sensitive import Sensitive
 from ingest_pipeline.extraction.traits import TraitSchema, load_traits, parse_traits
 from ingest_pipeline.llm.prices import estimate_tokens
 
-WORDING = {"1": "8a338099e0889746", "2": "bb3d9ca495119051"}
+WORDING = {"1": "8a338099e0889746", "2": "bb3d9ca495119051", "3": "cdda7822b9ca4e01"}
 """Version -> hash of every word of it, the parts that are composed included."""
 
 MAY = datetime(2024, 5, 3, 9, 30, tzinfo=UTC)
@@ -68,6 +71,7 @@ def test_a_changed_word_needs_a_new_version() -> None:
     parts = [
         INSTRUCTIONS,
         system_message(SCHEMA).content,
+        system_message(replace(SCHEMA, sensitive=frozenset({Sensitive.HEALTH})), frozenset(Personal)).content,
         shown(chat, document(occurred_at=None, subject_name=None)),
         user_message([replace(whole(chat), brief=True)]).content,
         *(message.content for message in reask((), "answer", "problem")),
@@ -91,6 +95,42 @@ def test_traits_are_listed_with_what_their_values_may_be() -> None:
     assert "- company (text): Where they work." in content
     assert "- mood (one of good, bad)" in content
     assert "- off" not in content
+
+
+def test_sensitive_matters_are_left_out_unless_asked_for() -> None:
+    """Each category is explained; those that are switched on are wanted, all others forbidden."""
+    plain = system_message(SCHEMA).content
+    assert "are wanted" not in plain
+    assert "the SUBJECT's health, religion, " in plain
+    asked = system_message(replace(SCHEMA, sensitive=frozenset({Sensitive.HEALTH}))).content
+    assert "Items about health are wanted." in asked
+    assert "the SUBJECT's religion, " in asked
+    everything = system_message(replace(SCHEMA, sensitive=frozenset(Sensitive))).content
+    assert "Leave out every trait" not in everything
+
+
+def test_placeholders_are_explained_where_there_are_any() -> None:
+    assert "[EMAIL_1]" not in system_message(SCHEMA).content
+    content = system_message(SCHEMA, frozenset({Personal.PHONE, Personal.EMAIL})).content
+    assert "Placeholders such as [EMAIL_1], [PHONE_1] stand for" in content
+
+
+def test_hidden_values_are_nowhere_in_the_prompt() -> None:
+    """Not in the text, the header or a speaker line; nor in the code of the marks, which could be guessed back."""
+    number, other = "+351 912 345 678", "+351 912 345 679"
+    redactor = Redactor(frozenset(Personal))
+
+    def asked(phone: str) -> str:
+        text = f"Call me: {phone}. Or ana@acme.com."
+        mail = document(text, Segment(0, len(text), Role.SUBJECT, f"Ana <{phone}>"), subject_name="ana@acme.com")
+        return user_message([whole(mail)], ("Ana ana@x.example",), redactor.begin([mail])).content
+
+    content = asked(number)
+    assert "912" not in content
+    assert "@" not in content
+    assert "SUBJECT: [EMAIL_1] (also: Ana ([PHONE_1]); Ana [EMAIL_2])" in content
+    assert "Call me: [PHONE_1]. Or [EMAIL_1]." in content
+    assert asked(other) == content
 
 
 def test_the_header_tells_source_subject_and_dates() -> None:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from ingest_pipeline.documents import Document, Json, Role
+from ingest_pipeline.llm.usage import Usage as Usage
 
 
 class Kind(StrEnum):
@@ -42,7 +43,7 @@ class Candidate:
     ``key`` is the trait key, or the memory type. ``value`` is the trait's value (one element for an array trait)
     or the memory's sentence. ``confidence`` and ``importance`` are 0–1. ``stated`` is the date phrase as written
     ("last month"). ``retracted`` says that the claim no longer holds. ``start`` is where the quote stands, when
-    the extractor knows.
+    the extractor knows. ``sensitive`` is the sensitive category that it touches, when the extractor says so.
     """
 
     kind: Kind
@@ -54,6 +55,7 @@ class Candidate:
     stated: str | None = None
     retracted: bool = False
     start: int | None = None
+    sensitive: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,24 +82,6 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """What a document's extraction took. Costs are US dollars; all zero for the offline extractor."""
-
-    calls: int = 0
-    retries: int = 0
-    rate_limited: int = 0
-    cache_hits: int = 0
-    input_tokens: int = 0
-    cached_tokens: int = 0
-    output_tokens: int = 0
-    cost_usd: float = 0.0
-    waited_s: float = 0.0
-
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
-
-
-@dataclass(frozen=True, slots=True)
 class Extraction:
     """The outcome for one document. ``dropped`` counts proposed items that were not kept, by reason."""
 
@@ -106,7 +90,7 @@ class Extraction:
     observations: tuple[Observation, ...] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
     reason: str | None = None
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
 
 
 class Extractor(Protocol):

@@ -17,8 +17,10 @@ from ingest_pipeline.documents import Document
 from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.extraction import packing
 from ingest_pipeline.extraction.base import Extraction
-from ingest_pipeline.extraction.llm import LlmExtractor, _Result, _usage, llm_settings
+from ingest_pipeline.extraction.llm import ExtractionOptions, LlmExtractor, extraction_options
+from ingest_pipeline.extraction.models import llm_settings
 from ingest_pipeline.extraction.prompt import Passage
+from ingest_pipeline.extraction.results import PackResult
 from ingest_pipeline.extraction.traits import TraitSchema
 from ingest_pipeline.llm.batch import BatchItem
 from ingest_pipeline.llm.exchange import LlmRequest, Message
@@ -41,10 +43,8 @@ class BatchExtractor(LlmExtractor):
 
     client: StoredAnswers
 
-    def __init__(
-        self, schema: TraitSchema, client: StoredAnswers, *, pack_tokens: int = 3_000, timezone: str = "UTC"
-    ) -> None:
-        super().__init__(schema, client, pack_tokens=pack_tokens, timezone=timezone, threads=1)
+    def __init__(self, schema: TraitSchema, client: StoredAnswers, options: ExtractionOptions | None = None) -> None:
+        super().__init__(schema, client, options, threads=1)
         self._root: list[Passage] = []
         self._open: list[tuple[list[Passage], list[Passage], Unanswered]] = []
         self._failed: Mapping[str, str] = {}
@@ -81,21 +81,21 @@ class BatchExtractor(LlmExtractor):
             for part in [pack] if whole is pack else [[passage] for passage in whole]:
                 roots.setdefault(_places(part), part)
             if not item.follow_up:
-                self.client.moved[self.client.key_of(self._request(pack))] = item.key
+                self.client.moved[self.client.key_of(self.request(pack))] = item.key
         yield from self.extract_packs(list(roots.values()))
 
-    def _ask_all(self, packs: list[list[Passage]]) -> Iterator[tuple[list[Passage], _Result]]:
+    def ask_all(self, packs: list[list[Passage]]) -> Iterator[tuple[list[Passage], PackResult]]:
         for pack in packs:
             self._root = pack
-            yield pack, self._ask(pack)
+            yield pack, self.ask(pack)
 
-    def _ask(self, pack: list[Passage]) -> _Result:
+    def ask(self, pack: list[Passage]) -> PackResult:
         try:
-            return super()._ask(pack)
+            return super().ask(pack)
         except Unanswered as unanswered:
             self._open.append((self._root, pack, unanswered))
             reason = self._reason(pack, unanswered)
-            return _Result(failures=[(passage, reason) for passage in pack], usage=_usage(unanswered.usage))
+            return PackResult(failures=[(passage, reason) for passage in pack], usage=unanswered.usage)
 
     def _reason(self, pack: list[Passage], unanswered: Unanswered) -> str:
         key = self.client.moved.get(unanswered.key, unanswered.key)
@@ -132,4 +132,4 @@ def open_batch_extractor(settings: Settings, schema: TraitSchema, engine: Engine
             "INGEST_MODEL=offline asks no provider, so there is nothing to batch; set INGEST_MODEL to a litellm name"
         )
     client = StoredAnswers(llm_settings(settings), engine, open_limits(settings.limits_url))
-    return BatchExtractor(schema, client, pack_tokens=settings.pack_tokens, timezone=settings.timezone)
+    return BatchExtractor(schema, client, extraction_options(settings))

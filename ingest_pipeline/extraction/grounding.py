@@ -1,7 +1,7 @@
 """Evidence or nothing: a candidate becomes an observation only when its quote stands in the subject's words.
 
-    candidates ──▶ quote found in one evidence segment? ──▶ value supported by the quote? ──▶ observations
-                        └── quote_not_found, not_the_subject        └── value_not_in_quote
+    candidates ──▶ quote found in one evidence segment? ──▶ value supported by the quote? ──▶ wanted? ──▶ observations
+                        └── quote_not_found, not_the_subject        └── value_not_in_quote        └── sensitive
 
 The found span is exact: ``observation.quote == document.text[start:end]``, code points, whatever the candidate's quote
 looked like. Trait values are kept as they were proposed; the fold normalises and, if need be, rejects them.
@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from ingest_pipeline.documents import Document, Role, Segment
 from ingest_pipeline.extraction import dates
 from ingest_pipeline.extraction.base import Candidate, Kind, MemoryType, Observation
-from ingest_pipeline.extraction.support import supports_memory, supports_trait
+from ingest_pipeline.extraction.sensitive import Sensitive, find_sensitive
+from ingest_pipeline.extraction.support import LITERAL_TRAITS, supports_memory, supports_trait
 from ingest_pipeline.extraction.traits import TraitSchema
 
 MAX_CONFIDENCE = 0.99
 _MEMORY_TYPES = frozenset(MemoryType)
+_CATEGORIES = frozenset(Sensitive)
 _SAME = {ord(c): "'" for c in "‘’‚‛′`´"} | {ord(c): '"' for c in "“”„‟″«»"} | {ord(c): "-" for c in "‐‑‒–—―−"}
 _INVISIBLE = frozenset("\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff")
 _TRIM = " .…\"'"
@@ -38,7 +40,8 @@ def ground(document: Document, candidates: Iterable[Candidate], schema: TraitSch
 
     Reasons for dropping: ``empty_quote``, ``empty_value`` and ``unknown_memory_type`` (memories),
     ``quote_not_found``, ``not_the_subject`` (the quote stands only in someone else's words), ``value_not_in_quote``,
-    ``duplicate``. A stated date that the segment does not have is ignored, not resolved.
+    ``sensitive`` (it touches a category that the schema does not ask for), ``duplicate``. A stated date that the
+    segment does not have is ignored, not resolved.
     ``timezone`` is the IANA zone in which the stated days begin.
     """
     finder = _Finder(document)
@@ -80,6 +83,8 @@ def _observe(
         supported = supports_memory(candidate.value, quote, finder.words(segment), names, effective_at)
     if not supported:
         return "value_not_in_quote"
+    if _touches(candidate, quote, f"{document.subject_name or ''} {segment.speaker or ''}") - schema.sensitive:
+        return "sensitive"
     return Observation(
         kind=candidate.kind,
         key=candidate.key,
@@ -96,6 +101,15 @@ def _observe(
         retracted=candidate.retracted,
         native_id=segment.native_id,
     )
+
+
+def _touches(candidate: Candidate, quote: str, names: str) -> frozenset[Sensitive]:
+    """The sensitive categories of a claim and its quote. Where someone works, or what they are called, is none."""
+    said = frozenset({Sensitive(candidate.sensitive)}) if candidate.sensitive in _CATEGORIES else frozenset()
+    value = candidate.value if isinstance(candidate.value, str) else ""
+    if candidate.kind is Kind.TRAIT and candidate.key in LITERAL_TRAITS:
+        return said | find_sensitive([quote], f"{names} {value}")
+    return said | find_sensitive([value, quote], names)
 
 
 def _problem(candidate: Candidate) -> str | None:

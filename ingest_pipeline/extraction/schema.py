@@ -17,10 +17,11 @@ import json_repair
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ingest_pipeline.extraction.base import MemoryType
+from ingest_pipeline.extraction.sensitive import Sensitive
 from ingest_pipeline.extraction.traits import TraitSchema
 from ingest_pipeline.llm.exchange import AnswerFormat, InvalidAnswer
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 """Part of the extractor's fingerprint; raise it when the output's shape or its reading changes."""
 
 Item = TypeVar("Item", bound="_Item")
@@ -34,7 +35,7 @@ class _Item(BaseModel):
     confidence: float = Field(allow_inf_nan=False)
     retracted: bool = False
     date_phrase: str | None = None
-    date_reading: str | None = None
+    sensitive: str | None = None
 
     @field_validator("confidence", "importance", mode="after", check_fields=False)
     @classmethod
@@ -82,7 +83,7 @@ def answer_format(schema: TraitSchema) -> AnswerFormat:
         "confidence": {"type": "number"},
         "retracted": {"type": "boolean"},
         "date_phrase": nullable,
-        "date_reading": nullable,
+        "sensitive": {"type": ["string", "null"], "enum": [*(each.value for each in Sensitive), None]},
     }
     value = {"anyOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]}
     trait = _object({"key": {"type": "string", "enum": keys}, "value": value, **common})

@@ -3,7 +3,8 @@
     traits file (JSON) ─load_traits─▶ TraitSchema ─normalise(key, value)─▶ canonical value | ValueRejected
 
 The file's shape is GetProfile's (``{"traits": [{"key", "valueType", "extraction": {…}, …}]}``) with ``synonyms`` and
-``halfLifeDays`` of our own.
+``halfLifeDays`` of our own. ``{"sensitive": ["health"], "traits": […]}`` asks for facts of a sensitive category; a
+trait of one says so by ``sensitiveCategory``.
 """
 
 import hashlib
@@ -23,6 +24,7 @@ from pydantic.alias_generators import to_camel
 
 from ingest_pipeline.documents import Json
 from ingest_pipeline.errors import IngestError, TraitSchemaError
+from ingest_pipeline.extraction.sensitive import LEXICON_VERSION, Sensitive
 
 Reason: TypeAlias = Literal["unknown_trait", "trait_disabled", "wrong_type", "not_in_enum", "empty_value"]
 
@@ -77,6 +79,7 @@ class Trait(_Model):
     injection: TraitInjection = TraitInjection()
     synonyms: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     half_life_days: float | None = Field(default=None, gt=0)
+    sensitive_category: Sensitive | None = None
 
     @model_validator(mode="after")
     def _values_make_sense(self) -> "Trait":
@@ -112,9 +115,10 @@ class Trait(_Model):
 
 @dataclass(frozen=True)
 class TraitSchema:
-    """The traits in the order of the file."""
+    """The traits in the order of the file. ``sensitive``: the categories that are extracted, none by default."""
 
     traits: tuple[Trait, ...]
+    sensitive: frozenset[Sensitive] = frozenset()
     _by_key: dict[str, Trait] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -130,12 +134,14 @@ class TraitSchema:
         Labels, thresholds, templates, half-lives and synonyms act on observations that are already there, so
         changing them makes no extraction stale. The order of the traits does not count either.
         """
+        guard = [LEXICON_VERSION, sorted(self.sensitive)]
         decisive = [
             [t.key, t.description, t.value_type, list(t.enum_values), t.extraction.prompt_snippet]
             for t in sorted(self.traits, key=lambda trait: trait.key)
             if t.extraction.enabled
         ]
-        return hashlib.sha256(json.dumps(decisive, ensure_ascii=True, separators=(",", ":")).encode()).hexdigest()
+        text = json.dumps([guard, decisive], ensure_ascii=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def normalise(self, key: str, value: Json) -> Json:
         """The canonical value: exact, then case-folded, then by declared synonym. Idempotent.
@@ -188,7 +194,10 @@ def load_traits(path: Path | None) -> TraitSchema:
 
 
 def parse_traits(data: object, where: str = "traits") -> TraitSchema:
-    """The schema in decoded JSON: ``{"traits": [...]}`` or the list itself. Raises TraitSchemaError."""
+    """The schema in decoded JSON: ``{"sensitive": [...], "traits": [...]}`` or the list of traits itself.
+
+    Raises TraitSchemaError.
+    """
     entries = data.get("traits") if isinstance(data, dict) else data
     if not isinstance(entries, list):
         raise TraitSchemaError(f'{where}: expected {{"traits": [...]}}; put the list of traits under "traits"')
@@ -196,7 +205,24 @@ def parse_traits(data: object, where: str = "traits") -> TraitSchema:
         raise TraitSchemaError(f"{where}: {len(entries)} traits; give 1 to {MAX_TRAITS}")
     traits = tuple(_parse_entry(entry, f"{where}: traits[{n}]") for n, entry in enumerate(entries))
     _no_duplicates((trait.key for trait in traits), where)
-    return TraitSchema(traits)
+    sensitive = _parse_sensitive(data.get("sensitive", []) if isinstance(data, dict) else [], where)
+    for n, trait in enumerate(traits):
+        category = trait.sensitive_category
+        if category and trait.extraction.enabled and category not in sensitive:
+            raise TraitSchemaError(
+                f"{where}: traits[{n}] ({trait.key}): sensitiveCategory: {category.value} is not switched on; add it at "
+                f'the top of the file, as {{"sensitive": ["{category.value}"], "traits": [...]}}, or remove the trait'
+            )
+    return TraitSchema(traits, sensitive)
+
+
+def _parse_sensitive(given: object, where: str) -> frozenset[Sensitive]:
+    known = {each.value: each for each in Sensitive}
+    names = given if isinstance(given, list) else [given]
+    for name in names:
+        if not isinstance(name, str) or name not in known:
+            raise TraitSchemaError(f"{where}: sensitive: give a list of these: {', '.join(known)}")
+    return frozenset(known[name] for name in names)
 
 
 def _parse_entry(entry: object, where: str) -> Trait:

@@ -11,12 +11,13 @@ from ingest_pipeline.llm.accounts import Call, Outcome, new_call_id
 from ingest_pipeline.llm.budget import Held
 from ingest_pipeline.llm.cache import Busy, CachedReply, Entry
 from ingest_pipeline.llm.errors import STOP_ERRORS, CallFailed
-from ingest_pipeline.llm.exchange import CallUsage, LlmRequest, Message, ProviderReply
+from ingest_pipeline.llm.exchange import LlmRequest, Message, ProviderReply
 from ingest_pipeline.llm.ledger import Ledger
 from ingest_pipeline.llm.limiter import Limiter, Permit
 from ingest_pipeline.llm.prices import CALL_OVERHEAD_TOKENS, Prices, estimate_tokens, most_tokens
 from ingest_pipeline.llm.settings import AnswerMode, LlmSettings, ModelSettings
 from ingest_pipeline.llm.transport import FailureKind, ProviderCall, ProviderFailure, Transport
+from ingest_pipeline.llm.usage import Usage
 
 BUSY_WAIT_S = (0.05, 1.0)
 """First and longest pause while another call has the answer, or the budget, in hand."""
@@ -56,7 +57,7 @@ class ModelCaller:
         self._learning = threading.Lock()
 
     def ask(
-        self, key: str, request: LlmRequest[Any], messages: tuple[Message, ...], usage: CallUsage, max_open_s: float
+        self, key: str, request: LlmRequest[Any], messages: tuple[Message, ...], usage: Usage, max_open_s: float
     ) -> tuple[CachedReply, str | None]:
         """The answer, and the id of the call that brought it (None: somebody else's call).
 
@@ -163,7 +164,7 @@ class _Asking:
         entry: Entry,
         request: LlmRequest[Any],
         messages: tuple[Message, ...],
-        usage: CallUsage,
+        usage: Usage,
         max_open_s: float,
         call: Call,
     ) -> None:

@@ -1,16 +1,18 @@
 """Answers that were paid for, and who is getting the missing ones right now."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias, cast
 
-from sqlalchemy import Table, and_, bindparam, delete, select, text, update
+from sqlalchemy import Engine, Table, and_, bindparam, delete, select, text, update
 
 from ingest_pipeline.llm.database import Transaction, given, new
 from ingest_pipeline.llm.exchange import ProviderReply
 from ingest_pipeline.llm.tables import LlmCacheRow
 from ingest_pipeline.store.base import Id, UtcDateTime
+from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.upsert import select_in
 
 CLAIMED, ANSWERED = "claimed", "answered"
 
@@ -54,6 +56,13 @@ class Entry:
     model: str
     worker: str
     profile_id: str | None = None
+
+
+def load_answered(engine: Engine, keys: Iterable[str]) -> set[str]:
+    """Those of the keys that have an answer."""
+    query = select(LlmCacheRow.key).where(LlmCacheRow.state == ANSWERED)
+    with reading(engine) as connection:
+        return {row.key for row in select_in(connection, query, LlmCacheRow.key, sorted(set(keys)))}
 
 
 Found: TypeAlias = CachedReply | Busy | None

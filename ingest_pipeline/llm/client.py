@@ -11,22 +11,23 @@ walks through the same questions again and pays only for those whose answers had
 import random
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TypeVar
 
 from sqlalchemy import Engine
 
 from ingest_pipeline.llm.attempts import ModelCaller
-from ingest_pipeline.llm.cache import CachedReply
+from ingest_pipeline.llm.cache import CachedReply, load_answered
 from ingest_pipeline.llm.errors import CallFailed, ClientClosed, PricesMissing, ProviderUnavailable
-from ingest_pipeline.llm.exchange import CallUsage, InvalidAnswer, LlmAnswer, LlmRequest, Message, request_key
+from ingest_pipeline.llm.exchange import InvalidAnswer, LlmAnswer, LlmRequest, Message, request_key
 from ingest_pipeline.llm.ledger import Ledger
 from ingest_pipeline.llm.limiter import CircuitOpen, Limiter
 from ingest_pipeline.llm.limits import Clock, LimitsDb, Worker
 from ingest_pipeline.llm.prices import Prices
 from ingest_pipeline.llm.settings import LlmSettings, ModelSettings
 from ingest_pipeline.llm.transport import LitellmTransport, Transport
+from ingest_pipeline.llm.usage import Usage
 
 T = TypeVar("T")
 
@@ -54,7 +55,7 @@ class LlmClient:
         sleep: Callable[[float], None] | None = None,
         rng: random.Random | None = None,
     ) -> None:
-        self.settings = settings
+        self.settings, self._engine = settings, engine
         self._transport: Transport = transport or LitellmTransport()
         self._limits = LimitsDb(limits_engine, clock)
         self._worker = Worker(self._limits, settings.lease_s)
@@ -105,14 +106,14 @@ class LlmClient:
 
         Raises CallFailed for this request alone, an LlmStopped when no request makes sense any more, ClientClosed.
         """
-        usage = CallUsage()
+        usage = Usage()
         try:
             return self._complete(request, usage)
         except CallFailed as error:
             error.usage = usage
             raise
 
-    def _complete(self, request: LlmRequest[T], usage: CallUsage) -> LlmAnswer[T]:
+    def _complete(self, request: LlmRequest[T], usage: Usage) -> LlmAnswer[T]:
         self.check()
         messages = request.messages
         asked: list[str] = []
@@ -133,7 +134,7 @@ class LlmClient:
         raise CallFailed("invalid_answer", "no answer fits the schema", smaller_may_work=True)
 
     def _ask(
-        self, request: LlmRequest[T], messages: tuple[Message, ...], usage: CallUsage
+        self, request: LlmRequest[T], messages: tuple[Message, ...], usage: Usage
     ) -> tuple[CachedReply, str | None]:
         """The answer of the first model that has one, from the cache or new; the id of the call when it is new."""
         keys = {model.name: request_key(model, messages, request.format) for model in self.settings.models}
@@ -154,6 +155,10 @@ class LlmClient:
                 if not has_next or error.reason not in ("server_error", "timeout"):
                     raise
         raise AssertionError("settings have no model")
+
+    def answered(self, keys: Iterable[str]) -> set[str]:
+        """Those of the request keys whose answers are stored: asking them costs nothing."""
+        return load_answered(self._engine, keys)
 
     def prices(self, model: ModelSettings) -> Prices | None:
         """Configured or listed prices; None when neither is known."""

@@ -21,7 +21,7 @@ Messages hold no text of a request or an answer, and no key.
 from collections.abc import Iterable
 
 from ingest_pipeline.errors import ConfigurationError, IngestError
-from ingest_pipeline.llm.exchange import CallUsage
+from ingest_pipeline.llm.usage import Usage
 
 IN_BATCH = "in_batch"
 """Reason of a CallFailed: a batch under way asks the same."""
@@ -147,7 +147,7 @@ class CallFailed(IngestError):
 
     def __init__(self, reason: str, message: str, *, smaller_may_work: bool = False) -> None:
         super().__init__(message)
-        self.usage = CallUsage()
+        self.usage = Usage()
         self.reason = reason
         self.smaller_may_work = smaller_may_work
 

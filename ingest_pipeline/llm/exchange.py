@@ -3,12 +3,13 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
 
 from ingest_pipeline.errors import IngestError
 from ingest_pipeline.llm.settings import ModelSettings
+from ingest_pipeline.llm.usage import Usage
 
 T = TypeVar("T")
 
@@ -72,31 +73,13 @@ class ProviderReply:
     cached_tokens: int = 0
 
 
-@dataclass(slots=True)
-class CallUsage:
-    """What a request took so far. ``calls`` counts what was sent; costs are US dollars, 0 for unknown prices."""
-
-    calls: int = 0
-    retries: int = 0
-    rate_limited: int = 0
-    cache_hits: int = 0
-    input_tokens: int = 0
-    cached_tokens: int = 0
-    output_tokens: int = 0
-    cost_usd: float = 0.0
-    waited_s: float = 0.0
-
-    def as_dict(self) -> dict[str, Any]:
-        return {item.name: getattr(self, item.name) for item in fields(self)}
-
-
 @dataclass(frozen=True, slots=True)
 class LlmAnswer(Generic[T]):
     """``model`` is the one that answered, which may be a fallback."""
 
     value: T
     model: str
-    usage: CallUsage = field(default_factory=CallUsage)
+    usage: Usage = field(default_factory=Usage)
 
 
 def request_key(model: ModelSettings, messages: Sequence[Message], answer_format: AnswerFormat | None) -> str:

@@ -11,9 +11,10 @@ from ingest_pipeline.llm.batch_api import BatchApi, LitellmBatches
 from ingest_pipeline.llm.cache import CachedReply
 from ingest_pipeline.llm.client import LlmClient
 from ingest_pipeline.llm.errors import CallFailed
-from ingest_pipeline.llm.exchange import CallUsage, LlmAnswer, LlmRequest, Message, request_key
+from ingest_pipeline.llm.exchange import LlmAnswer, LlmRequest, Message, request_key
 from ingest_pipeline.llm.limits import LimitsDb
 from ingest_pipeline.llm.settings import LlmSettings
+from ingest_pipeline.llm.usage import Usage
 
 T = TypeVar("T")
 
@@ -22,7 +23,7 @@ class Unanswered(IngestError):
     """No stored answer. ``follow_up``: it is a further question, because an answer did not fit the schema."""
 
     def __init__(
-        self, key: str, request: LlmRequest[Any], messages: tuple[Message, ...], usage: CallUsage, follow_up: bool
+        self, key: str, request: LlmRequest[Any], messages: tuple[Message, ...], usage: Usage, follow_up: bool
     ) -> None:
         super().__init__("no answer is stored")
         self.key, self.request, self.messages, self.usage, self.follow_up = key, request, messages, usage, follow_up
@@ -49,7 +50,7 @@ class StoredAnswers(LlmClient):
             settings.budget_period,
             lambda: datetime.now(UTC),
         )
-        self.paid: dict[str, tuple[str, CallUsage]] = {}
+        self.paid: dict[str, tuple[str, Usage]] = {}
         self.moved: dict[str, str] = {}
         self.trouble: dict[str, str] = {}
 
@@ -73,7 +74,7 @@ class StoredAnswers(LlmClient):
         return request_key(self.settings.primary, request.messages, request.format)
 
     def _ask(
-        self, request: LlmRequest[T], messages: tuple[Message, ...], usage: CallUsage
+        self, request: LlmRequest[T], messages: tuple[Message, ...], usage: Usage
     ) -> tuple[CachedReply, str | None]:
         keys = [request_key(model, messages, request.format) for model in self.settings.models]
         cached = self.ledger.find([self.moved.get(key, key) for key in keys])
