@@ -15,6 +15,7 @@ from ingest_pipeline.extracting import KeyOutcome, extract_pending
 from ingest_pipeline.folding import fold_profiles
 from ingest_pipeline.partitions import Partitioning, load_partition_keys
 from ingest_pipeline.progress import Progress
+from ingest_pipeline.pulling import pull_mail
 from ingest_pipeline.reading import read_source
 from ingest_pipeline.settings import PartitionBy
 from ingest_pipeline.store.counts import Holdings, count_holdings
@@ -42,9 +43,17 @@ def read(
     partitioning: Partitioning,
     progress: Progress,
 ) -> Metadata:
-    """Read what is new of one source and register the profiles that came with it."""
+    """Read what is new of one source and register the profiles that came with it.
+
+    Mail comes from the inbox first, then from the IMAP account, so that a refused login loses none of it.
+    """
     box, options = inbox.open()
+    account = inbox.mail_account() if source is Source.EMAIL else None
     progress.start(f"reading {source.value}", None)
+
+    def advance(_file: str, units: int) -> None:
+        progress.advance(units)
+
     with reported():
         report = read_source(
             store.engine,
@@ -52,8 +61,11 @@ def read(
             source,
             options,
             context.run.run_id,
-            progress=lambda _file, units: progress.advance(units),
+            progress=advance,
         )
+        if account is not None:
+            folder_options = box.options(source, options)
+            pull_mail(store.engine, account, folder_options, report, context.run.run_id, advance)
     new = register_profiles(context.instance, partitioning, partial(load_partition_keys, store.engine))
     return read_metadata(report) | {"profiles_new": dg.MetadataValue.int(new)}
 

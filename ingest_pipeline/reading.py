@@ -32,6 +32,9 @@ BATCH_RECORDS = 2_000
 BATCH_CHARS = 8_000_000
 """A batch, which is one transaction, ends at whichever comes first."""
 
+WHOLE = "file"
+"""The position of a rejection that is about a file as a whole."""
+
 SMALL_BYTES = 1_000_000
 GROUP_EXPORTS = 500
 """Exports up to this size are read in groups of so many."""
@@ -53,6 +56,15 @@ class FileCounts:
             "rejected": self.rejected,
             "skipped": dict(self.skipped),
         }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "FileCounts":
+        return cls(
+            Counter(values.get("units", {})),
+            values.get("documents", 0),
+            values.get("rejected", 0),
+            Counter(values.get("skipped", {})),
+        )
 
 
 @dataclass(slots=True)
@@ -98,10 +110,11 @@ class _Seen:
     changed: bool
 
 
-def _read_with(reader: Reader | None, options: ReadOptions) -> str:
+def read_with(reader: Reader | None, options: ReadOptions, mapped: bool = False) -> str:
     """Identifies what decides a reader's output besides the file: a change makes the file be read again."""
     values = [getattr(options, option.name) for option in fields(options)]
     parts = [reader.format, reader.version] if reader else ["", registry_version()]
+    parts += ["mapped"] if mapped else []
     parts += [sorted(value) if isinstance(value, frozenset) else value for value in values]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -121,7 +134,7 @@ def _changed_exports(
             seen = _look_at(engine, source, file, known.get(file.name), options, report, run_id)
         except OSError as error:
             begin_files(engine, [_file_row(_Seen(file, None, None, "", changed=True), source, FileCounts(), run_id)])
-            _save_trouble(engine, file, error, report, run_id)
+            save_trouble(engine, file.name, error, report, run_id)
             continue
         if seen.reader:
             folder = file.name.rpartition("/")[0] if seen.reader.by_folder else file.name
@@ -146,7 +159,7 @@ def _look_at(
     """Decide whether a file changed, without opening it when its size and time are as before."""
     if known is not None:
         reader = registry.BY_FORMAT.get(known.format)
-        current = known.read_with == _read_with(reader, options)
+        current = known.read_with == read_with(reader, options, file.mapped)
         # Some file systems keep no time; then only the content tells.
         same_stamp = known.size == file.size and known.mtime == file.mtime > 0
         digest = known.sha256 if same_stamp else sha256(file)
@@ -159,14 +172,14 @@ def _look_at(
         digest = sha256(file)
     with file.opener() as stream:
         reader = registry.detect(source, file, stream.read(HEAD_BYTES))
-    seen = _Seen(file, reader, digest, _read_with(reader, options), changed=True)
+    seen = _Seen(file, reader, digest, read_with(reader, options, file.mapped), changed=True)
     if reader is None:
         report.unrecognised += 1
         report.counts.rejected += 1
         begin_files(engine, [_file_row(seen, source, FileCounts(), run_id)])
         formats = ", ".join(reader.format for reader in registry.READERS if reader.source is source)
         reason = f"not a format that is read from {source.value}/; known there: {formats}"
-        save_rejections(engine, [Rejected(file.name, "file", reason)], run_id)
+        save_rejections(engine, [Rejected(file.name, WHOLE, reason)], run_id)
         save_files(engine, [_file_row(seen, source, FileCounts(rejected=1), run_id)])
     return seen
 
@@ -223,16 +236,16 @@ def _read_group(
                 yield from _guarded(export, options)
             except OSError as error:
                 unread.update(file.name for file in export.files)
-                _save_trouble(engine, export.files[0], error, report, run_id)
+                save_trouble(engine, export.files[0].name, error, report, run_id)
 
     for batch in _batches(items()):
-        _save_batch(engine, source, batch, counts, report, run_id)
+        save_batch(engine, source, batch, counts, report, run_id)
         progress(batch[-1].file, len(batch))
     done = [seen for _, files in group for seen in files if seen.file.name not in unread]
     save_files(engine, [_file_row(seen, source, counts[seen.file.name], run_id) for seen in done])
 
 
-def _save_batch(
+def save_batch(
     engine: Engine,
     source: Source,
     batch: list[Item],
@@ -250,10 +263,10 @@ def _save_batch(
         _count(report.counts, item)
 
 
-def _save_trouble(engine: Engine, file: SourceFile, error: OSError, report: ReadReport, run_id: str | None) -> None:
+def save_trouble(engine: Engine, name: str, error: OSError, report: ReadReport, run_id: str | None) -> None:
     """The disk or the network failed, not the content: the other files go on, this one is read again next time."""
     reason = f"cannot be read: {error.strerror or type(error).__name__}; the next run tries it again"
-    save_rejections(engine, [Rejected(file.name, "file", reason)], run_id)
+    save_rejections(engine, [Rejected(name, WHOLE, reason)], run_id)
     report.counts.rejected += 1
 
 
@@ -262,7 +275,7 @@ def _guarded(export: Export, options: ReadOptions) -> Iterator[Item]:
     try:
         yield from registry.BY_FORMAT[export.format].read(export, options)
     except UnreadableFile as error:
-        yield Rejected(export.files[0].name, "file", str(error))
+        yield Rejected(export.files[0].name, WHOLE, str(error))
 
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:

@@ -14,6 +14,7 @@ from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.extraction.personal import Personal
 from ingest_pipeline.retention import Retention
 from ingest_pipeline.sources.base import ReadOptions
+from ingest_pipeline.sources.imap_account import ImapAccount, parse_imap_url
 
 
 class PartitionBy(StrEnum):
@@ -66,6 +67,9 @@ class Settings(BaseSettings):
     internal_domains: Annotated[frozenset[str], NoDecode] = frozenset()
     timezone: str = "UTC"
     phone_region: str = ""
+    imap_url: str = ""
+    imap_password: SecretStr | None = None
+    imap_folders: Annotated[tuple[str, ...], NoDecode] = ("INBOX",)
     partition_by: PartitionBy = PartitionBy.PROFILE
     retention_days_crm: int | None = Field(None, gt=0)
     retention_days_email: int | None = Field(None, gt=0)
@@ -73,7 +77,7 @@ class Settings(BaseSettings):
     retention_days_direct: int | None = Field(None, gt=0)
     erasure_key: SecretStr | None = Field(None, min_length=16)
 
-    @field_validator("internal_domains", "fallback_models", mode="before")
+    @field_validator("internal_domains", "fallback_models", "imap_folders", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -104,6 +108,13 @@ class Settings(BaseSettings):
     @classmethod
     def _lower(cls, value: frozenset[str]) -> frozenset[str]:
         return frozenset(domain.lower().removeprefix("@") for domain in value)
+
+    @field_validator("imap_url")
+    @classmethod
+    def _is_account(cls, value: str) -> str:
+        if value:
+            parse_imap_url(value)
+        return value
 
     @field_validator("timezone")
     @classmethod
@@ -138,6 +149,14 @@ class Settings(BaseSettings):
     def retention(self) -> Retention:
         days = {source: getattr(self, f"retention_days_{source.value}") for source in Source}
         return Retention({source: n for source, n in days.items() if n is not None})
+
+    def imap_account(self) -> ImapAccount | None:
+        """The account to pull mail from, if one is set. Raises ConfigurationError when its password is missing."""
+        if not self.imap_url:
+            return None
+        if self.imap_password is None:
+            raise ConfigurationError("INGEST_IMAP_URL is set, INGEST_IMAP_PASSWORD is not; set both or none")
+        return ImapAccount(parse_imap_url(self.imap_url), self.imap_password, self.imap_folders or ("INBOX",))
 
     def read_options(self) -> ReadOptions:
         return ReadOptions(

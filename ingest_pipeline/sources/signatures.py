@@ -59,16 +59,26 @@ def clean_signature(text: str) -> str:
     return "\n".join(lines).strip("\n")
 
 
+class Once:
+    """Lets a signature pass once, and again only with an earlier date; everything else passes."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, datetime | None] = {}
+
+    def lets_pass(self, item: Item) -> bool:
+        if not isinstance(item, Record) or item.kind != SIGNATURE_KIND:
+            return True
+        known = item.native_id in self._first
+        if known and not _is_earlier(item.occurred_at, self._first[item.native_id]):
+            return False
+        if known or len(self._first) < MAX_REMEMBERED:
+            self._first[item.native_id] = item.occurred_at
+        return True
+
+
 def once(items: Iterable[Item]) -> Iterator[Item]:
     """The items without signatures that came before, unless they now come with an earlier date."""
-    first: dict[str, datetime | None] = {}
-    for item in items:
-        if isinstance(item, Record) and item.kind == SIGNATURE_KIND:
-            if item.native_id in first and not _is_earlier(item.occurred_at, first[item.native_id]):
-                continue
-            if len(first) < MAX_REMEMBERED or item.native_id in first:
-                first[item.native_id] = item.occurred_at
-        yield item
+    return filter(Once().lets_pass, items)
 
 
 def _is_earlier(moment: datetime | None, known: datetime | None) -> bool:

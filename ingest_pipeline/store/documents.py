@@ -235,6 +235,18 @@ def load_files(engine: Engine, source: Source) -> dict[str, Row[Any]]:
         return {row.name: row for row in rows}
 
 
+def load_file(engine: Engine, name: str) -> Row[Any] | None:
+    """One file as last read."""
+    with reading(engine) as connection:
+        return connection.execute(select(FileRow.__table__).where(FileRow.id == file_id(name))).one_or_none()
+
+
+def drop_rejections(engine: Engine, name: str, position: str) -> None:
+    """Forget what was rejected at one place of a file."""
+    gone = delete(Rejection).where(Rejection.file_id == file_id(name), Rejection.position == position)
+    write(engine, lambda connection: connection.execute(gone))
+
+
 def save_files(engine: Engine, rows: Sequence[dict[str, Any]]) -> None:
     """Store the state of files after reading them."""
     columns = [column.name for column in FileRow.__table__.columns if column.name != "id"]
