@@ -76,8 +76,15 @@ class Settings(BaseSettings):
     retention_days_chat: int | None = Field(None, gt=0)
     retention_days_direct: int | None = Field(None, gt=0)
     erasure_key: SecretStr | None = Field(None, min_length=16)
+    api_key: SecretStr | None = None
+    api_rpm: int = Field(600, gt=0)
+    proxy_rpm: int = Field(600, gt=0)
+    trusted_proxies: Annotated[frozenset[str], NoDecode] = frozenset()
+    upstream_base_urls: Annotated[frozenset[str], NoDecode] = frozenset()
 
-    @field_validator("internal_domains", "fallback_models", "imap_folders", mode="before")
+    @field_validator(
+        "internal_domains", "fallback_models", "imap_folders", "trusted_proxies", "upstream_base_urls", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

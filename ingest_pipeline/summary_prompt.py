@@ -53,7 +53,7 @@ def reask(asked: tuple[Message, ...], answer: str, problem: str) -> tuple[Messag
 
 
 def parse(answer: str, inputs: SummaryInputs) -> str:
-    """The summary in an answer. Raises InvalidAnswer when there is none, or one too long or with a number of its own."""
+    """The summary in an answer. Raises InvalidAnswer when there is none, it is too long or has a number of its own."""
     try:
         value = json.loads(answer[answer.index("{") : answer.rindex("}") + 1])
     except (ValueError, RecursionError):

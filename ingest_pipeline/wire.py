@@ -177,12 +177,9 @@ _EXHAUSTED = {"rate_limited": "rate_limited", "budget": "budget_exhausted", "quo
 """Reasons that more time or money mends: code of the answer."""
 
 
-_NOT_FOUND = frozenset({"profile_not_found", "trait_not_found", "memory_not_found", "fact_not_found"})
-
-
 def _error_type(error: IngestError) -> tuple[str, str]:
     if isinstance(error, InvalidInput):
-        return "not_found_error" if error.code in _NOT_FOUND else "invalid_request_error", error.code
+        return "not_found_error" if error.code.endswith("_not_found") else "invalid_request_error", error.code
     if isinstance(error, ExtractionError):
         if error.reason in _EXHAUSTED:
             return "rate_limit_error", _EXHAUSTED[error.reason]

@@ -7,6 +7,7 @@
     limits database    llm_limits   the rate limiter's state, one row per model
                        llm_leases   who holds or waits for a concurrent call
                        llm_workers  which processes are alive
+                       api_rates    how much of its allowance each caller of the HTTP server has used
 
 An answer, its settlement and its cache entry are one transaction, so the first three live together in the store. The
 limiter's tables are apart because on SQLite a bulk write to the store must not delay a slot that is due.
@@ -215,3 +216,12 @@ workers_table = Table(
     Column("id", String(36), primary_key=True),
     Column("expires_at", Double, nullable=False),
 )
+
+api_rates_table = Table(
+    "api_rates",
+    limits_metadata,
+    # SHA-256 of the caller: neither keys nor addresses are stored.
+    Column("name", String(64), primary_key=True),
+    Column("whole_at", Double, nullable=False),
+)
+"""The server's own callers; see ``api.rates``."""

@@ -1,0 +1,113 @@
+"""Errors on the wire: every one is ``{"error": {"message", "type", "code", "param"?, "details"?}}``."""
+
+import logging
+import math
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DBAPIError
+from starlette.exceptions import HTTPException
+
+from ingest_pipeline.api.rates import TooManyRequests
+from ingest_pipeline.documents import Json
+from ingest_pipeline.errors import ExtractionError, IngestError, InvalidInput, StoreUnavailable
+from ingest_pipeline.wire import error_json
+
+RETRY_AFTER_S = 30
+"""For what time alone mends, when nobody knows how much of it."""
+
+_log = logging.getLogger(__name__)
+
+
+class Unauthorised(IngestError):
+    """No key, or a wrong one. ``code`` is ``missing_api_key`` or ``invalid_api_key``."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class TooLarge(IngestError):
+    """The body has more bytes than this path takes; it was not read to its end."""
+
+    def __init__(self, code: str, limit: int) -> None:
+        super().__init__(f"the request body exceeds {limit:,} bytes")
+        self.code = code
+
+
+def error_body(message: str, kind: str, code: str, param: str | None = None) -> Json:
+    body = {"message": message, "type": kind, "code": code}
+    return {"error": body | ({"param": param} if param else {})}
+
+
+def answer(error: IngestError) -> JSONResponse:
+    """The response that says what is wrong."""
+    if isinstance(error, TooManyRequests):
+        headers = error.allowance.headers() | {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
+        body = error_body(str(error), "rate_limit_error", "rate_limit_exceeded")
+        return JSONResponse(body, 429, headers)
+    if isinstance(error, Unauthorised):
+        body = error_body(str(error), "authentication_error", error.code)
+        return JSONResponse(body, 401, {"WWW-Authenticate": "Bearer"})
+    if isinstance(error, TooLarge):
+        return JSONResponse(error_body(str(error), "invalid_request_error", error.code), 400)
+    if isinstance(error, InvalidInput):
+        return JSONResponse(error_json(error), 404 if error.code.endswith("_not_found") else 400)
+    if isinstance(error, ExtractionError):
+        body = error_json(error)
+        if body["error"]["type"] == "rate_limit_error":
+            return JSONResponse(body, 503, {"Retry-After": str(RETRY_AFTER_S)})
+        return JSONResponse(body, 500)
+    if isinstance(error, StoreUnavailable):
+        return JSONResponse(error_json(error), 503, {"Retry-After": str(RETRY_AFTER_S)})
+    return JSONResponse(error_json(error), 500)
+
+
+def install(app: FastAPI) -> None:
+    """Every way in which a request can end badly has the one shape."""
+
+    @app.exception_handler(IngestError)
+    async def _on_ours(_request: Request, error: IngestError) -> JSONResponse:
+        return answer(error)
+
+    @app.exception_handler(DBAPIError)
+    async def _on_database(_request: Request, error: DBAPIError) -> JSONResponse:
+        # Its text may quote values.
+        _log.error("the database failed: %s", type(error.orig).__name__)
+        body = error_body("the database failed; try again", "internal_error", "internal_error")
+        return JSONResponse(body, 503, {"Retry-After": str(RETRY_AFTER_S)})
+
+    @app.exception_handler(RequestValidationError)
+    async def _on_validation(_request: Request, error: RequestValidationError) -> JSONResponse:
+        return answer(invalid_input(error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def _on_http(_request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error.__cause__, IngestError):  # FastAPI wraps what is raised while it reads the body
+            return answer(error.__cause__)
+        kind = "not_found_error" if error.status_code == 404 else "invalid_request_error"
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+        return JSONResponse(error_body(str(error.detail), kind, code), error.status_code, error.headers)
+
+    @app.exception_handler(Exception)
+    async def _on_bug(_request: Request, error: Exception) -> JSONResponse:
+        _log.error("a request failed", exc_info=error)
+        return JSONResponse(error_body("internal error; the log has it", "internal_error", "internal_error"), 500)
+
+
+def invalid_input(problems: Any) -> InvalidInput:
+    """The first of pydantic's problems with a field's own code: ``invalid_<field>``, ``missing_<field>``.
+
+    A model says otherwise for a field by raising PydanticCustomError(code, message).
+    """
+    first = problems[0]
+    place = [part for part in first["loc"] if part not in ("body", "query", "path", "header")]
+    field = str(place[0]) if place else ""
+    if first["type"] == "json_invalid" or not field:
+        return InvalidInput("invalid_json", "the body must be a JSON object")
+    if first["type"].startswith(("invalid_", "missing_", "data_", "message_", "too_", "total_")):
+        return InvalidInput(first["type"], first["msg"], field)
+    snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in field)
+    return InvalidInput(f"invalid_{snake}", f"{field}: {first['msg'][:1].lower()}{first['msg'][1:]}", field)

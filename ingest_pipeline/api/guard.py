@@ -1,0 +1,118 @@
+"""What every request passes before a route sees it: size, key; and the headers that every response gets.
+
+Plain ASGI, so that a body that is too large is never held, let alone parsed.
+"""
+
+import hmac
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ingest_pipeline.api.errors import TooLarge, Unauthorised, answer
+from ingest_pipeline.errors import IngestError
+
+OPEN_PATHS = frozenset({"/health", "/ready"})
+"""Answered without a key."""
+
+KEYED = ("/api/", "/v1/", "/openapi.json", "/docs")
+"""Paths that ask for the key as a bearer token; pages have a login of their own."""
+
+MAX_BODY_BYTES: tuple[tuple[str, int, str], ...] = (
+    ("/v1/", 8_000_000, "total_size_too_large"),
+    ("/api/ingest/batch", 256_000_000, "data_too_large"),
+    ("", 1_000_000, "data_too_large"),
+)
+"""Path prefix, bytes, error code. JSON may write a byte of text as six: these are well above the texts' own limits."""
+
+SECURITY_HEADERS: Mapping[str, str] = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; font-src 'self'; "
+        "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "Cache-Control": "no-store",
+}
+
+
+class Guard:
+    """``api_key`` None: no key is asked for, and the server listens on loopback only."""
+
+    def __init__(self, app: ASGIApp, api_key: str | None, trusted_proxies: frozenset[str]) -> None:
+        self.app, self.trusted_proxies = app, trusted_proxies
+        self._key = api_key.encode() if api_key else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        scope.setdefault("state", {})["caller"] = self._caller(scope, headers)
+        try:
+            if scope["path"] not in OPEN_PATHS and scope["path"].startswith(KEYED):
+                self._check_key(headers)
+            limited = _limited(scope["path"], headers, receive)
+        except IngestError as error:
+            await answer(error)(scope, receive, _with_headers(send))
+            return
+        await self.app(scope, limited, _with_headers(send))
+
+    def _check_key(self, headers: Headers) -> None:
+        if self._key is None:
+            return
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if not token.strip() or scheme.lower() != "bearer":
+            raise Unauthorised("missing_api_key", "send the key as `Authorization: Bearer KEY`")
+        if not self.is_key(token.strip()):
+            raise Unauthorised("invalid_api_key", "this key is not valid")
+
+    def is_key(self, token: str) -> bool:
+        """In constant time."""
+        return self._key is not None and hmac.compare_digest(token.encode("utf-8", "surrogateescape"), self._key)
+
+    def _caller(self, scope: Scope, headers: Headers) -> str:
+        """Whom rate limits count by: the key when there is one, else the client's address.
+
+        ``X-Forwarded-For`` counts only from proxies that are trusted; its last entry is the one that they wrote.
+        """
+        if self._key is not None and headers.get("authorization"):
+            return f"key {headers['authorization']}"
+        address = str(scope["client"][0]) if scope.get("client") else "unknown"
+        forwarded = [part.strip() for part in headers.get("x-forwarded-for", "").split(",") if part.strip()]
+        while address in self.trusted_proxies and forwarded:
+            address = forwarded.pop()
+        return f"address {address}"
+
+
+def _limited(path: str, headers: Headers, receive: Receive) -> Receive:
+    """``receive`` that stops at the path's limit. Raises TooLarge at once when the length is said beforehand."""
+    limit, code = next((limit, code) for prefix, limit, code in MAX_BODY_BYTES if path.startswith(prefix))
+    length = headers.get("content-length", "")
+    if length.isascii() and length.isdigit() and int(length) > limit:
+        raise TooLarge(code, limit)
+    received = 0
+
+    async def receive_limited() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            raise TooLarge(code, limit)
+        return message
+
+    return receive_limited
+
+
+def _with_headers(send: Send) -> Send:
+    async def send_with_headers(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in SECURITY_HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return send_with_headers
