@@ -14,8 +14,10 @@ WITHHELD = "[{} withheld]"
 _CARD = re.compile(r"\d(?:[ -]?\d){12,18}\Z")
 _IBAN = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}\Z")
 _SSN = re.compile(r"\d{3}-\d{2}-\d{4}\Z")
-# Every one of these numbers holds nine digits in a row, apart from separators; ranges are faster than \d.
-_NINE_DIGITS = re.compile(r"[0-9](?:[ -]?[0-9]){8}")
+# Every one of these numbers holds nine digits in a row, apart from separators. Looked for in bytes with all digits
+# alike and the separators deleted, which takes a fifth of the time of a pattern.
+_DIGITS_ALIKE = bytes(ord("0") if 48 <= code <= 57 else ord("x") for code in range(256))
+_NINE_DIGITS = b"0" * 9
 _IN_TEXT = re.compile(
     r"(?P<iban>\b[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b)"
     r"|(?P<ssn>(?<![\w-])[0-9]{3}-[0-9]{2}-[0-9]{4}(?![\w-]))"
@@ -35,14 +37,14 @@ def holds_numbers(label: str) -> bool:
 
 def is_withheld(value: str) -> bool:
     """Whether a cell holds nothing but such a number."""
-    if not _NINE_DIGITS.search(value):
+    if not _may_hold_one(value):
         return False
     return bool(_SSN.match(value)) or is_iban(value.replace(" ", "")) or is_card(value)
 
 
 def without_numbers(text: str) -> tuple[str, int]:
     """A text with such numbers replaced by what they were, and how many there were."""
-    if not _NINE_DIGITS.search(text):
+    if not _may_hold_one(text):
         return text, 0
     found = 0
 
@@ -58,6 +60,10 @@ def without_numbers(text: str) -> tuple[str, int]:
         return WITHHELD.format(_NAMES[kind])
 
     return _IN_TEXT.sub(replaced, text), found
+
+
+def _may_hold_one(text: str) -> bool:
+    return _NINE_DIGITS in text.encode("utf-8", "surrogatepass").translate(_DIGITS_ALIKE, b" -")
 
 
 def is_card(value: str) -> bool:
