@@ -8,7 +8,8 @@ from ingest_pipeline.sources.crm_text import TextBuilder
 from ingest_pipeline.sources.html import html_to_text
 from ingest_pipeline.sources.replies import split_reply
 
-_MARKUP = re.compile(r"<[a-z/!]|&(?:#\d+|#x[0-9a-f]+|[a-z]+);", re.IGNORECASE)
+# <jo@x.org> and <https://x.org> are none.
+_MARKUP = re.compile(r"</?[a-z][a-z0-9]*(?:\s[^<>]*)?/?>|<!|&(?:#\d+|#x[0-9a-f]+|[a-z]+);", re.IGNORECASE)
 _NO_PERSON = re.compile(
     r"(?:no-?_?reply|do-?_?not-?_?reply|mailer-daemon|postmaster|bounces?|notifications?)(?:[+._-].*)?@", re.IGNORECASE
 )

@@ -218,13 +218,13 @@ def _messages(desk: Desk, values: Values, people: "_People", ticket: str) -> Ite
 
 def _message(desk: Desk, comment: Values, people: "_People") -> Message:
     author = id_in(comment, "author_id", "user_id", "author")
-    body = text_in(comment, "plain_body", "body") or plain_text(text_in(comment, "html_body"))
+    body = text_in(comment, "body") or plain_text(text_in(comment, "plain_body", "html_body"))
     private = text_in(comment, "public").lower() in ("false", "0")
     outside = people.is_outside(author)
     role = Role.NOTE if private and not outside else Role.SUBJECT if outside else Role.STAFF
     at = desk.moment(comment, {}, "created_at", "created")
     native = id_in(comment, "id")
-    return Message(author if outside else "", people.name(author), plain_text(body), role, native, at)
+    return Message(author if outside else "", people.name(author), body, role, native, at)
 
 
 class _People:
