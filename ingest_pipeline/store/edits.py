@@ -46,14 +46,16 @@ def hold_profile(connection: Connection, profile_id: str) -> str:
     raise ProfileNotFound
 
 
-def save_edits(connection: Connection, profile_id: str, drafts: Sequence[Draft], actor: str) -> list[Edit]:
+def save_edits(
+    connection: Connection, profile_id: str, drafts: Sequence[Draft], actor: str, after: datetime | None = None
+) -> list[Edit]:
     """Append edits of a profile that ``hold_profile`` holds, and mark it as changed.
 
-    Each is later than every edit before it, even where another machine's clock is ahead: the order of ``at`` is the
-    order in which they were decided.
+    Each is later than every edit before it, and than ``after``, even where another machine's clock is ahead: the order
+    of ``at`` is the order in which they were decided.
     """
     last = connection.execute(select(func.max(EditRow.at)).where(_of(profile_id))).scalar()
-    start = max(datetime.now(UTC), last + _TICK) if last else datetime.now(UTC)
+    start = max([datetime.now(UTC), *(before + _TICK for before in (last, after) if before)])
     edits = [
         Edit(
             id=str(uuid.uuid4()),

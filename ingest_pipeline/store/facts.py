@@ -12,6 +12,7 @@ from ingest_pipeline.edits import Edit, claim_key
 from ingest_pipeline.errors import InvalidInput, ProfileNotFound
 from ingest_pipeline.store.edits import load_edits
 from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.neighbourhood import ANCHOR
 from ingest_pipeline.store.tables import (
     DocumentRow,
     Evidence,
@@ -198,7 +199,9 @@ def load_fact(engine: Engine, profile_id: str, reference: str) -> tuple[Fact, tu
 
 
 def _load_identifiers(connection: Connection, profile_id: str) -> tuple[str, ...]:
-    query = select(IdentifierRow.kind, IdentifierRow.value).where(IdentifierRow.profile_id == profile_id)
+    query = select(IdentifierRow.kind, IdentifierRow.value).where(
+        IdentifierRow.profile_id == profile_id, IdentifierRow.kind != ANCHOR
+    )
     return tuple(sorted(f"{kind}:{value}" for kind, value in connection.execute(query)))
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, func, select, tuple_
 from sqlalchemy.orm import aliased
 
 from ingest_pipeline.errors import InvalidInput, ProfileNotFound
 from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.neighbourhood import ANCHOR
 from ingest_pipeline.store.tables import DocumentRow, IdentifierRow, Memory, PersonIdentifier, Profile, TraitRow
 from ingest_pipeline.store.upsert import select_in
 
@@ -48,6 +49,11 @@ def find_profile(engine: Engine, reference: str, by_start: bool = False) -> str:
     raise ProfileNotFound
 
 
+def written(kind: str, value: str) -> str:
+    """An identifier as people write it, and as ``find_profile`` takes it."""
+    return value if kind in ("email", "phone") else f"{kind}:{value}"
+
+
 def storable(text: str) -> bool:
     """Whether every database takes the text: PostgreSQL refuses NUL, both refuse half a surrogate pair."""
     return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
@@ -71,23 +77,25 @@ def _living(connection: Connection, query: Select[Any]) -> str | None:
 
 
 def _by_identifier(connection: Connection, reference: str) -> str | None:
-    kind, _, value = reference.partition(":")
-    spellings = [("email", reference.lower()), ("phone", _PUNCTUATION.sub("", reference))]
-    spellings += [(kind.lower(), value.lower() if kind.lower() == "email" else value)] if value else []
-    for kind, value in spellings:
-        row = connection.execute(
-            select(IdentifierRow.profile_id, IdentifierRow.ambiguous).where(
-                IdentifierRow.kind == kind, IdentifierRow.value == value
-            )
-        ).one_or_none()
-        if row and row.ambiguous:
+    for row in find_identifiers(connection, reference):
+        if row.ambiguous:
             raise InvalidInput(
                 "ambiguous_profile",
                 "several people claim this identifier; use a profile id, `ingest profiles --ambiguous` lists them",
             )
-        if row and row.profile_id:
+        if row.profile_id:
             return str(row.profile_id)
     return None
+
+
+def find_identifiers(connection: Connection, reference: str) -> list[Row[Any]]:
+    """What an identifier that somebody wrote may mean, likeliest first: (id, kind, value, profile_id, ambiguous)."""
+    kind, _, value = reference.partition(":")
+    spellings = [("email", reference.lower()), ("phone", _PUNCTUATION.sub("", reference))]
+    spellings += [(kind.lower(), value.lower() if kind.lower() == "email" else value)] if value else []
+    i = IdentifierRow
+    query = select(i.id, i.kind, i.value, i.profile_id, i.ambiguous).where(tuple_(i.kind, i.value).in_(spellings))
+    return sorted(connection.execute(query), key=lambda row: spellings.index((row.kind, row.value)))
 
 
 _PUNCTUATION = re.compile(r"[\s().-]")
@@ -148,10 +156,9 @@ def list_profiles(
         )
         ids = [row.id for row in rows]
         identifiers: dict[str, list[str]] = {i: [] for i in ids}
-        for row in select_in(connection, select(IdentifierRow.__table__), IdentifierRow.profile_id, ids):
-            identifiers[row.profile_id].append(
-                row.value if row.kind in ("email", "phone") else f"{row.kind}:{row.value}"
-            )
+        shown = select(IdentifierRow.__table__).where(IdentifierRow.kind != ANCHOR)
+        for row in select_in(connection, shown, IdentifierRow.profile_id, ids):
+            identifiers[row.profile_id].append(written(row.kind, row.value))
         counts = {table: _counts(connection, table, ids) for table in (DocumentRow, TraitRow, Memory)}
     summaries = [
         ProfileSummary(
