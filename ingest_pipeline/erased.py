@@ -31,6 +31,7 @@ _WORD = re.compile(r"[^\W\d_]+")
 _NAME_GAP = re.compile(r"[\s.,'’\-\u0300-\u036f]{1,4}")
 _ADDRESS = re.compile(r"[\w.!#$%&'*+/=?^~-]+@[\w.-]+")
 _AROUND_ADDRESS = ".!#$%&'*+/=?^~-"
+_IN_URL = re.compile(r"[!#$%&'*/=?^~]")
 _NUMBER_RUN = re.compile(r"\d(?:[ \t\u00a0().\-/]{0,3}\d){6,}")
 _DIGITS = re.compile(r"\d+")
 _PHONE_DIGITS = range(7, 18)
@@ -132,7 +133,7 @@ class Erased:
 
     key: bytes
     digests: frozenset[bytes]
-    _first_words: dict[str, bool] = field(default_factory=dict, compare=False)
+    _memo: dict[Mark, bool] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, key: bytes, digests: Iterable[bytes]) -> "Erased":
@@ -143,7 +144,12 @@ class Erased:
         return Erased(self.key, self.digests | {digest(self.key, mark)[:_SHORT] for mark in marks})
 
     def knows(self, mark: Mark) -> bool:
-        return digest(self.key, mark)[:_SHORT] in self.digests
+        known = self._memo.get(mark)
+        if known is None:
+            if len(self._memo) >= _MAX_MEMO:
+                self._memo.clear()
+            known = self._memo[mark] = digest(self.key, mark)[:_SHORT] in self.digests
+        return known
 
     def is_erased(self, person: Person) -> bool:
         """Whether one of the person's identifiers is an erased one's."""
@@ -170,24 +176,20 @@ class Erased:
 
         ``namespace`` is that of the document's person: a speaker is known by it and the name that the text shows.
         """
-        turns = [
-            segment
-            for segment in segments
-            if segment.role is Role.OTHER
-            and namespace is not None
-            and segment.speaker is not None
-            and self.knows(speaker_mark(namespace, segment.speaker))
-        ]
+        turns = {
+            segment for segment in segments if segment.role is Role.OTHER and self._said(namespace, segment.speaker)
+        }
         text = blanked(text, [(turn_start(text, turn), turn.end) for turn in turns])
-        said = {id(turn) for turn in turns}
-        return self.blank(text), tuple(
-            segment
-            if segment.speaker is None
-            else replace(
-                segment, speaker=BLANK * len(segment.speaker) if id(segment) in said else self.blank(segment.speaker)
-            )
-            for segment in segments
-        )
+        return self.blank(text), tuple(self._blank_speaker(segment, segment in turns) for segment in segments)
+
+    def _said(self, namespace: str | None, speaker: str | None) -> bool:
+        return namespace is not None and speaker is not None and self.knows(speaker_mark(namespace, speaker))
+
+    def _blank_speaker(self, segment: Segment, said: bool) -> Segment:
+        if segment.speaker is None:
+            return segment
+        speaker = BLANK * len(segment.speaker) if said else self.blank(segment.speaker)
+        return Segment(segment.start, segment.end, segment.role, speaker, segment.native_id, segment.occurred_at)
 
     def blank_record(self, record: Record) -> Record:
         """The record as it may be stored, but for its native id: its key is made from that as it is."""
@@ -211,11 +213,11 @@ class Erased:
 
     def _addresses(self, text: str) -> Iterator[Span]:
         for match in _ADDRESS.finditer(text):
-            bare = match[0].strip(_AROUND_ADDRESS)
-            start = match.start() + match[0].index(bare)
-            for candidate, begin in ((match[0].rstrip(_AROUND_ADDRESS), match.start()), (bare, start)):
+            whole = match[0].rstrip(_AROUND_ADDRESS)
+            # Also without what allowed characters put in front of it: a quote, "to=" of a link.
+            for candidate in {whole, whole.lstrip(_AROUND_ADDRESS), _IN_URL.split(whole)[-1].lstrip(_AROUND_ADDRESS)}:
                 if self.knows(("identifier", "email", candidate.lower())):
-                    yield begin, begin + len(candidate)
+                    yield match.start() + len(whole) - len(candidate), match.start() + len(whole)
 
     def _phones(self, text: str) -> Iterator[Span]:
         for run in _NUMBER_RUN.finditer(text):
@@ -234,12 +236,12 @@ class Erased:
                 yield match.span()
 
     def _names(self, text: str) -> Iterator[Span]:
-        words = _WORD.findall(lowered(text))
-        if not any(self._begins_name(word) for word in words):
+        words = set(_WORD.findall(lowered(text)))
+        if not any(self.knows(("word", word)) for word in words):
             return
         places = list(_WORD.finditer(lowered(text)))
         for first, place in enumerate(places):
-            if self._begins_name(place[0]):
+            if self.knows(("word", place[0])):
                 yield from self._names_from(text, places, first)
 
     def _names_from(self, text: str, places: Sequence[re.Match[str]], first: int) -> Iterator[Span]:
@@ -250,14 +252,6 @@ class Erased:
             name = f"{name} {places[last][0]}"
             if self.knows(("name", name)):
                 yield places[first].start(), places[last].end()
-
-    def _begins_name(self, word: str) -> bool:
-        known = self._first_words.get(word)
-        if known is None:
-            if len(self._first_words) >= _MAX_MEMO:
-                self._first_words.clear()
-            known = self._first_words[word] = self.knows(("word", word))
-        return known
 
 
 def turn_start(text: str, segment: Segment) -> int:

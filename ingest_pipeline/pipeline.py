@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
+from ingest_pipeline.erasure_key import FILE, ErasureKey
 from ingest_pipeline.extraction.base import Extractor
 from ingest_pipeline.extraction.traits import TraitSchema, load_traits
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.engine import open_engine
+from ingest_pipeline.store.erased import watch_erased
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +29,17 @@ class Pipeline:
 def open_pipeline(settings: Settings) -> Pipeline:
     """Open database, trait schema and extractor. Raises ConfigurationError with one line that says what to do."""
     schema = load_traits(settings.traits)
-    engine = open_engine(settings.database_url)
+    engine = open_store(settings)
     extractor = open_extractor(settings, schema, engine)
     extractor.check()
     return Pipeline(settings, engine, schema, extractor)
+
+
+def open_store(settings: Settings) -> Engine:
+    """The database, with what keeps erased people out of it. Raises StoreUnavailable."""
+    engine = open_engine(settings.database_url)
+    watch_erased(engine, ErasureKey(settings.erasure_key, settings.home / FILE))
+    return engine
 
 
 def open_extractor(settings: Settings, schema: TraitSchema, engine: Engine) -> Extractor:

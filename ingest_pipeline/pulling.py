@@ -100,7 +100,7 @@ def _pull_folder(
     for fetched in fetch_after(box, folder, pull.uid, name, options, datetime.now(UTC)):
         items = list(filter(signatures.lets_pass, fetched.items))
         if items:
-            save_batch(engine, Source.EMAIL, items, {name: pull.counts}, report, run_id)
+            save_batch(engine, Source.EMAIL, items, {name: pull.counts}, report, run_id, options)
         pull.uid = fetched.uid
         save_files(engine, [pull.row(run_id)])
         progress(name, len(fetched.items))

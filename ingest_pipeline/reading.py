@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from ingest_pipeline.documents import Item, Record, Rejected, Skipped, Source
 from ingest_pipeline.errors import UnreadableFile
+from ingest_pipeline.retention import cutoff_of, within
 from ingest_pipeline.sources import registry
 from ingest_pipeline.sources.base import HEAD_BYTES, Export, Reader, ReadOptions, SourceFile
 from ingest_pipeline.sources.inbox import Inbox, sha256
@@ -131,7 +132,7 @@ def _changed_exports(
     groups: dict[tuple[str, str], list[_Seen]] = defaultdict(list)
     for file in inbox.files(source):
         try:
-            seen = _look_at(engine, source, file, known.get(file.name), options, report, run_id)
+            seen = _look_at(engine, source, file, known.get(file_id(file.name)), options, report, run_id)
         except OSError as error:
             begin_files(engine, [_file_row(_Seen(file, None, None, "", changed=True), source, FileCounts(), run_id)])
             save_trouble(engine, file.name, error, report, run_id)
@@ -239,7 +240,7 @@ def _read_group(
                 save_trouble(engine, export.files[0].name, error, report, run_id)
 
     for batch in _batches(items()):
-        save_batch(engine, source, batch, counts, report, run_id)
+        save_batch(engine, source, batch, counts, report, run_id, options)
         progress(batch[-1].file, len(batch))
     done = [seen for _, files in group for seen in files if seen.file.name not in unread]
     save_files(engine, [_file_row(seen, source, counts[seen.file.name], run_id) for seen in done])
@@ -252,13 +253,20 @@ def save_batch(
     counts: dict[str, FileCounts],
     report: ReadReport,
     run_id: str | None,
+    options: ReadOptions,
 ) -> None:
+    cutoff = cutoff_of(options.keep_days, source, datetime.now(UTC))
+    batch = [within(item, cutoff) for item in batch]
     records = [item for item in batch if isinstance(item, Record)]
     rejected = [item for item in batch if isinstance(item, Rejected)]
-    report.saved += save_records(engine, source, records, run_id)
+    saved = save_records(engine, source, records, run_id)
+    report.saved += saved
     if rejected:
         save_rejections(engine, rejected, run_id)
+    left_out = {id(records[index]) for index in saved.left_out}
     for item in batch:
+        if id(item) in left_out:
+            item = Skipped(item.file, "erased", item.units) if isinstance(item, Record) else item
         _count(counts[item.file], item)
         _count(report.counts, item)
 

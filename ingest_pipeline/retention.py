@@ -1,7 +1,5 @@
 """How long documents are kept, by source: INGEST_RETENTION_DAYS_*."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ingest_pipeline.documents import Item, Record, Skipped, Source
@@ -10,15 +8,14 @@ PAST_RETENTION = "past_retention"
 """Why a unit is skipped that is older than its source's limit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """Days by source. A source without a number is kept for good."""
+KeepDays = tuple[tuple[str, int], ...]
+"""(source, days); a source that is not named is kept for good."""
 
-    days: Mapping[Source, int] = field(default_factory=dict)
 
-    def cutoffs(self, now: datetime) -> dict[Source, datetime]:
-        """What happened before goes, for the sources that have a limit."""
-        return {source: now - timedelta(days=days) for source, days in sorted(self.days.items())}
+def cutoff_of(keep_days: KeepDays, source: Source, now: datetime) -> datetime | None:
+    """What happened before goes; None when everything stays."""
+    days = dict(keep_days).get(source.value)
+    return None if days is None else now - timedelta(days=days)
 
 
 def within(item: Item, cutoff: datetime | None) -> Item:

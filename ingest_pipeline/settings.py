@@ -9,12 +9,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from ingest_pipeline.documents import Source
+from ingest_pipeline.documents import EVIDENCE_ROLES, Role, Source
 from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.extraction.personal import Personal
-from ingest_pipeline.retention import Retention
+from ingest_pipeline.retention import KeepDays
 from ingest_pipeline.sources.base import ReadOptions
 from ingest_pipeline.sources.imap_account import ImapAccount, parse_imap_url
+from ingest_pipeline.states import SOURCE_RANK, Rules
 
 
 class PartitionBy(StrEnum):
@@ -64,6 +65,7 @@ class Settings(BaseSettings):
     max_attempts: int = Field(5, gt=0)
     redact: Annotated[frozenset[Personal], NoDecode] = frozenset()
     traits: Path | None = None
+    source_rank: Annotated[tuple[Role, ...], NoDecode] = SOURCE_RANK
     internal_domains: Annotated[frozenset[str], NoDecode] = frozenset()
     timezone: str = "UTC"
     phone_region: str = ""
@@ -123,6 +125,13 @@ class Settings(BaseSettings):
             parse_imap_url(value)
         return value
 
+    @field_validator("source_rank")
+    @classmethod
+    def _ranks_each_once(cls, value: tuple[Role, ...]) -> tuple[Role, ...]:
+        if len(set(value)) < len(value) or set(value) != EVIDENCE_ROLES:
+            raise ValueError("name each of field, signature, subject, note once, the most trusted first")
+        return value
+
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
@@ -153,9 +162,10 @@ class Settings(BaseSettings):
         return self.database_url
 
     @property
-    def retention(self) -> Retention:
-        days = {source: getattr(self, f"retention_days_{source.value}") for source in Source}
-        return Retention({source: n for source, n in days.items() if n is not None})
+    def keep_days(self) -> KeepDays:
+        """The sources with a limit, and their days."""
+        days = ((source.value, getattr(self, f"retention_days_{source.value}")) for source in Source)
+        return tuple((source, n) for source, n in days if n is not None)
 
     def imap_account(self) -> ImapAccount | None:
         """The account to pull mail from, if one is set. Raises ConfigurationError when its password is missing."""
@@ -165,9 +175,15 @@ class Settings(BaseSettings):
             raise ConfigurationError("INGEST_IMAP_URL is set, INGEST_IMAP_PASSWORD is not; set both or none")
         return ImapAccount(parse_imap_url(self.imap_url), self.imap_password, self.imap_folders or ("INBOX",))
 
+    def fold_rules(self) -> Rules:
+        return Rules(source_rank=self.source_rank)
+
     def read_options(self) -> ReadOptions:
         return ReadOptions(
-            internal_domains=self.internal_domains, phone_region=self.phone_region.upper(), timezone=self.timezone
+            internal_domains=self.internal_domains,
+            phone_region=self.phone_region.upper(),
+            timezone=self.timezone,
+            keep_days=self.keep_days,
         )
 
 

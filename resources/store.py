@@ -5,8 +5,9 @@ from pydantic import PrivateAttr
 from sqlalchemy import Engine
 
 from ingest_pipeline.extraction.traits import TraitSchema, load_traits
+from ingest_pipeline.pipeline import open_store
 from ingest_pipeline.settings import Settings, load_settings
-from ingest_pipeline.store.engine import open_engine
+from ingest_pipeline.states import Rules
 from resources.failures import reported
 
 
@@ -28,7 +29,7 @@ class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def engine(self) -> Engine:
         if self._engine is None:
             with reported():
-                self._engine = open_engine(self.settings.database_url)
+                self._engine = open_store(self.settings)
         return self._engine
 
     @property
@@ -37,6 +38,10 @@ class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             with reported():
                 self._traits = load_traits(self.settings.traits)
         return self._traits
+
+    @property
+    def fold_rules(self) -> Rules:
+        return self.settings.fold_rules()
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         if self._engine is not None:

@@ -71,9 +71,9 @@ def opened() -> Iterator["Pipeline"]:
 @contextmanager
 def open_store() -> Iterator["Engine"]:
     """The database alone: looking needs neither a trait schema nor a model."""
-    from ingest_pipeline.store.engine import open_engine
+    from ingest_pipeline import pipeline
 
-    engine = open_engine(load_settings().database_url)
+    engine = pipeline.open_store(load_settings())
     try:
         yield engine
     finally:

@@ -49,6 +49,7 @@ class ReadOptions:
     ``ymd`` or "") decides dates that a file leaves open; ``workspace`` names the account a chat export comes from
     where the export does not; ``exclude_columns`` are labels of CRM columns, lower case, that are never read;
     ``staff`` are names or ids, as ``staff_key`` writes them, of the company's own people in chats without addresses.
+    ``keep_days``: (source, days) after which its units are no longer kept.
     """
 
     internal_domains: frozenset[str] = frozenset()
@@ -58,6 +59,7 @@ class ReadOptions:
     workspace: str = ""
     exclude_columns: frozenset[str] = frozenset()
     staff: frozenset[str] = frozenset()
+    keep_days: tuple[tuple[str, int], ...] = ()
     max_cell_chars: int = 10_000_000
     max_message_bytes: int = 25_000_000
     max_member_bytes: int = 2_000_000_000

@@ -15,9 +15,17 @@ from ingest_pipeline.extracting import KeyOutcome
 from ingest_pipeline.extraction.base import Extraction, Status, Usage
 from ingest_pipeline.store.documents import segment_json
 from ingest_pipeline.store.engine import reading, write
+from ingest_pipeline.store.erased import check_not_erased
 from ingest_pipeline.store.extractions import PartitionKey
 from ingest_pipeline.store.lookup import storable
-from ingest_pipeline.store.people import Described, identifier_id, mark_changed, new_profile, save_persons
+from ingest_pipeline.store.people import (
+    Described,
+    identifier_id,
+    lock_identities,
+    mark_changed,
+    new_profile,
+    save_persons,
+)
 from ingest_pipeline.store.tables import DocumentRow, ExtractionRow, IdentifierRow, Profile
 from ingest_pipeline.store.upsert import upsert
 
@@ -85,7 +93,8 @@ def create_profile(engine: Engine, external_id: str) -> str:
     """The id of the profile with this external id, new if there is none.
 
     Spaces around it do not count. One that is an e-mail address also is an identifier: mail from there, read before or
-    after, is the same person's. Raises InvalidInput for an empty or overlong one, or one with control characters.
+    after, is the same person's. Raises InvalidInput for an empty or overlong one, or one with control characters, and
+    for that of an erased person (``profile_erased``).
     """
     external_id = external_id.strip()
     if not 0 < len(external_id) <= MAX_EXTERNAL_ID or not storable(external_id) or _CONTROL.search(external_id):
@@ -96,6 +105,8 @@ def create_profile(engine: Engine, external_id: str) -> str:
         )
     if "@" in external_id:
         return _create_by_email(engine, external_id)
+    with reading(engine) as connection:
+        check_not_erased(connection, external_id)
     known = select(Profile.id).where(Profile.external_id == external_id)
     row = new_profile(str(uuid.uuid4()), None, datetime.now(UTC)) | {"external_id": external_id}
     try:
@@ -114,6 +125,8 @@ def _create_by_email(engine: Engine, external_id: str) -> str:
     person = Person(Identifier("email", external_id.lower()), namespace="email")
 
     def create(connection: Connection) -> str | None:
+        lock_identities(connection)
+        check_not_erased(connection, external_id)
         save_persons(connection, [Described(person, None)], now)
         query = select(IdentifierRow.profile_id).where(IdentifierRow.id == identifier_id(person.key))
         profile_id = connection.execute(query).scalar_one()

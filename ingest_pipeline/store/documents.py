@@ -1,8 +1,8 @@
 """Files, rejections and documents: stores what readers yield."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,7 +20,8 @@ from ingest_pipeline.documents import (
     stable_id,
 )
 from ingest_pipeline.store.engine import reading, write
-from ingest_pipeline.store.people import Described, identifier_id, mark_changed, save_persons
+from ingest_pipeline.store.erased import load_erased, screen
+from ingest_pipeline.store.people import Described, identifier_id, lock_identities, mark_changed, save_persons
 from ingest_pipeline.store.tables import DocumentRow, FileRow, IdentifierRow, ObservationRow, Profile, Rejection
 from ingest_pipeline.store.upsert import IN_LIST, batches, select_in, upsert
 
@@ -31,11 +32,15 @@ _ROLES = {role.value: role for role in Role}
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What storing a batch changed, in documents. ``replaced`` are new versions of a known record."""
+    """What storing a batch changed, in documents. ``replaced`` are new versions of a known record.
+
+    ``left_out``: the indices of records of one batch that were about erased people only.
+    """
 
     new: int = 0
     replaced: int = 0
     unchanged: int = 0
+    left_out: frozenset[int] = frozenset()
 
     def __add__(self, other: "Saved") -> "Saved":
         return Saved(self.new + other.new, self.replaced + other.replaced, self.unchanged + other.unchanged)
@@ -46,22 +51,41 @@ def file_id(name: str) -> str:
 
 
 def save_records(engine: Engine, source: Source, records: Sequence[Record], run_id: str | None) -> Saved:
-    """Store a batch of records in one transaction: their people first, then one document per subject."""
+    """Store a batch of records in one transaction: their people first, then one document per subject.
+
+    Erased people are left out, and blanked where they occur in others' records.
+    """
     now = datetime.now(UTC)
+    prepared = _prepare(source, records, now, run_id)
+
+    def save(connection: Connection) -> Saved:
+        lock_identities(connection)
+        screened = screen(connection, records, now)
+        described, rows = _prepare(source, screened.records, now, run_id, screened.blank) if screened else prepared
+        save_persons(connection, described, now)
+        saved = _save_rows(connection, rows, now)
+        return replace(saved, left_out=screened.left_out) if screened else saved
+
+    return write(engine, save)
+
+
+def _prepare(
+    source: Source,
+    records: Sequence[Record],
+    now: datetime,
+    run_id: str | None,
+    blank: Callable[[str], str] = lambda native_id: native_id,
+) -> tuple[list[Described], list[dict[str, Any]]]:
+    """The people and the rows of a batch. ``blank``: a native id as it may be stored."""
     described = [Described(p, r.modified_at or r.occurred_at) for r in records for p in r.subjects]
     rows = [
-        row
+        row | {"native_id": blank(row["native_id"])}
         for record in records
         # A text that was emptied since ends the one there was: only a known time can tell.
         if record.text or record.modified_at
         for row in _rows(source, record, now, run_id)
     ]
-
-    def save(connection: Connection) -> Saved:
-        save_persons(connection, described, now)
-        return _save_rows(connection, rows, now)
-
-    return write(engine, save)
+    return described, rows
 
 
 def _rows(source: Source, record: Record, now: datetime, run_id: str | None) -> Iterator[dict[str, Any]]:
@@ -163,6 +187,10 @@ def _save_rows(connection: Connection, rows: Iterable[dict[str, Any]], now: date
     profiles = _load_profiles(connection, {row["identifier_id"] for row in by_id.values()})
     changes = _Changes()
     for key, versions in by_record.items():
+        # A text that was blanked in place keeps its id.
+        same = {row.content_hash: document_id for document_id, row in stored[key].items()}
+        for row in versions:
+            row["id"] = same.get(row["content_hash"], row["id"])
         changes.add(versions, stored[key], now)
     for row in changes.new:
         row["profile_id"] = profiles.get(row["identifier_id"])
@@ -177,7 +205,7 @@ def _save_rows(connection: Connection, rows: Iterable[dict[str, Any]], now: date
 def _load_versions(connection: Connection, keys: Iterable[str]) -> dict[str, dict[str, Row[Any]]]:
     """The stored versions by record key, by document id."""
     of = DocumentRow
-    query = select(of.id, of.record_key, of.modified_at, of.superseded_at, of.occurred_at)
+    query = select(of.id, of.record_key, of.modified_at, of.superseded_at, of.occurred_at, of.content_hash)
     versions: dict[str, dict[str, Row[Any]]] = defaultdict(dict)
     for row in select_in(connection, query, DocumentRow.record_key, keys):
         versions[row.record_key][row.id] = row
@@ -229,10 +257,10 @@ def _set_first_seen(connection: Connection, sightings: Mapping[str, datetime]) -
 
 
 def load_files(engine: Engine, source: Source) -> dict[str, Row[Any]]:
-    """The files of a source as last read, by name."""
+    """The files of a source as last read, by id: in a name, an erased person may have been blanked."""
     with reading(engine) as connection:
         rows = connection.execute(select(FileRow.__table__).where(FileRow.source == source.value))
-        return {row.name: row for row in rows}
+        return {row.id: row for row in rows}
 
 
 def load_file(engine: Engine, name: str) -> Row[Any] | None:
@@ -249,8 +277,17 @@ def drop_rejections(engine: Engine, name: str, position: str) -> None:
 
 def save_files(engine: Engine, rows: Sequence[dict[str, Any]]) -> None:
     """Store the state of files after reading them."""
-    columns = [column.name for column in FileRow.__table__.columns if column.name != "id"]
-    write(engine, lambda connection: upsert(connection, FileRow, rows, update=columns))
+    columns = [column.name for column in FileRow.__table__.columns if column.name not in ("id", "name")]
+    write(engine, lambda connection: upsert(connection, FileRow, _named(connection, rows), update=columns))
+
+
+def _named(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows as they may be stored when they are new; a name that is known stays as it is stored."""
+    erased = load_erased(connection)
+    if erased is None:
+        return list(rows)
+    blanked = ((row, erased.blank(row["name"])) for row in rows)
+    return [row if name == row["name"] else row | {"name": f"{name} ~{row['id'][:8]}"} for row, name in blanked]
 
 
 def begin_files(engine: Engine, rows: Sequence[dict[str, Any]]) -> None:
@@ -260,7 +297,8 @@ def begin_files(engine: Engine, rows: Sequence[dict[str, Any]]) -> None:
     """
 
     def begin(connection: Connection) -> None:
-        upsert(connection, FileRow, [{**row, "read_with": ""} for row in rows], update=["read_with"])
+        fresh = [{**row, "read_with": ""} for row in _named(connection, rows)]
+        upsert(connection, FileRow, fresh, update=["read_with"])
         for batch in batches((row["id"] for row in rows), IN_LIST):
             connection.execute(delete(Rejection).where(Rejection.file_id.in_(batch)))
 
@@ -269,14 +307,20 @@ def begin_files(engine: Engine, rows: Sequence[dict[str, Any]]) -> None:
 
 def save_rejections(engine: Engine, rejected: Iterable[Rejected], run_id: str | None) -> None:
     now = datetime.now(UTC)
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for r in rejected:
         key = stable_id("rejection", r.file, r.position, r.reason)
         rows[key] = {
             "id": key, "file_id": file_id(r.file), "position": r.position, "reason": r.reason,
             "created_at": now, "run_id": run_id,
         }  # fmt: skip
-    write(engine, lambda connection: upsert(connection, Rejection, list(rows.values())))
+
+    def save(connection: Connection) -> None:
+        erased = load_erased(connection)
+        blank = erased.blank if erased else str
+        upsert(connection, Rejection, [row | {"position": blank(row["position"])} for row in rows.values()])
+
+    write(engine, save)
 
 
 def segment_json(segment: Segment) -> dict[str, Any]:
