@@ -83,6 +83,9 @@ def test_every_format_is_in_the_table_of_folders() -> None:
         "intercom": "Intercom",
         "pipedrive": "Pipedrive",
         "mapped": "mapping.yaml",
+        "mail_zip": "Takeout",
+        "msg": ".msg",
+        "pst": ".pst",
     }
     assert {reader.format for reader in registry.READERS} <= words.keys(), "add the new format here and to the README"
     for reader in registry.READERS:

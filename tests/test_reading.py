@@ -342,7 +342,7 @@ def test_a_new_version_of_a_reader_reads_again() -> None:
     """``read_with`` holds the reader's version; that of an unrecognised file holds all formats."""
     options = ReadOptions()
     reader = registry.READERS[0]
-    assert reading._read_with(reader, options) != reading._read_with(replace(reader, version=99), options)
+    assert reading.read_with(reader, options) != reading.read_with(replace(reader, version=99), options)
     assert reader.format in reading.registry_version()
 
 

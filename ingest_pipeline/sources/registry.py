@@ -7,6 +7,8 @@ from ingest_pipeline.sources import (
     intercom,
     mapped,
     mbox,
+    outlook_msg,
+    outlook_pst,
     pipedrive,
     salesforce,
     slack,
@@ -25,6 +27,8 @@ READERS: tuple[Reader, ...] = (
     mbox.READER,
     eml.READER,
     takeout.READER,
+    outlook_msg.READER,
+    outlook_pst.READER,
     slack.READER,
 )
 """In the order in which they are asked."""
