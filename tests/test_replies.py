@@ -244,3 +244,54 @@ def test_real_replies(path: Path) -> None:
         if is_quoted(line) or INTRODUCES_A_QUOTE.match(line):
             break
         assert not line.strip() or line in accounted or line.strip() == reply.signature.split("\n")[-1].strip()
+
+
+# Files whose quote carries no mark. In all others every line that is not quoted belongs to the sender.
+UNMARKED_QUOTES = {
+    "email_2_1.txt", "email_2_2.txt", "email_2_3.txt", "email_3_1.txt", "email_danish_2.txt", "email_danish_4.txt",
+    "email_gmail.txt", "email_headers_no_delimiter.txt", "email_nl_1_2.txt", "email_pl_1_1.txt", "email_pl_1_2.txt",
+    "email_pl_1_3.txt", "multi_header.txt", "multiline_on.txt", "multiline_on_de.txt",
+}  # fmt: skip
+
+
+@pytest.mark.skipif(not REAL, reason="INGEST_REAL_FIXTURES is not set")
+@pytest.mark.parametrize("path", _real_replies(), ids=lambda path: path.name)
+def test_no_line_of_a_real_reply_is_lost(path: Path) -> None:
+    """In seven languages: what is neither quoted, nor introduces a quote, nor a list's footer, is text or signature."""
+    text = path.read_text("utf-8")
+    if path.name == "begins_with_signature.txt":
+        text = quopri.decodestring(path.read_bytes()).decode("utf-8")
+    reply = split_reply(text)
+    assert bool(reply.unmarked_lines) == (path.name in UNMARKED_QUOTES)
+    if path.name in UNMARKED_QUOTES:
+        return
+    lines = text.split("\n")
+    left_out: set[int] = set()
+    for index, line in enumerate(lines):
+        start = attribution_start(lines, index)
+        left_out |= set() if start is None else set(range(start, index + 1))
+        if re.fullmatch("_{40,}", line):
+            left_out |= set(range(index, index + 4))
+    found = {line.strip() for line in (*reply.text.split("\n"), *reply.signature.split("\n"))}
+    own = [line.strip() for index, line in enumerate(lines) if index not in left_out and not is_quoted(line)]
+    assert [line for line in own if line and line not in found] == []
+
+
+def test_a_block_below_the_senders_name_is_their_signature() -> None:
+    """Only their full name, only when nothing but contact lines follow, and only at the end of what they wrote."""
+    block = "Ana Ferreira\nHead of Logistics, Vela Logistics\n+351 21 555 0123"
+    for name in ("Ana Ferreira", "Ferreira, Ana", "ana ferreira"):
+        reply = split_reply(f"{OWN}\n\n{block}", name)
+        assert (reply.text, reply.signature) == (OWN, block)
+    for name in ("", "Ana", "Rui Costa", "Ana Maria Ferreira"):
+        assert split_reply(f"{OWN}\n\n{block}", name).text == f"{OWN}\n\n{block}"
+    for text in (f"{block}\n\nI moved to Lisbon.", "Ana Ferreira\nis my full name.", "Ana Ferreira"):
+        assert split_reply(text, "Ana Ferreira").text == text
+
+
+@given(st.lists(st.one_of(WORDS, st.sampled_from(["Ana Ferreira", "Kind regards,", "-- ", "+351 21 555 0123", ""]))))
+def test_every_line_is_text_or_signature(lines: list[str]) -> None:
+    """Splitting off a signature loses nothing."""
+    reply = split_reply("\n".join(lines), "Ana Ferreira")
+    kept = sorted(line.strip() for part in (reply.text, reply.signature) for line in part.split("\n") if line.strip())
+    assert kept == sorted(line.strip() for line in lines if line.strip())
