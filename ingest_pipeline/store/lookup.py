@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -151,16 +151,26 @@ def list_profiles(
     order = (func.lower(func.coalesce(Profile.display_name, "~")), Profile.id)
     with reading(engine) as connection:
         total = connection.execute(select(func.count()).select_from(Profile).where(*condition)).scalar_one()
-        rows = list(
-            connection.execute(select(Profile.__table__).where(*condition).order_by(*order).limit(limit).offset(offset))
+        rows = connection.execute(
+            select(Profile.__table__).where(*condition).order_by(*order).limit(limit).offset(offset)
         )
-        ids = [row.id for row in rows]
-        identifiers: dict[str, list[str]] = {i: [] for i in ids}
-        shown = select(IdentifierRow.__table__).where(IdentifierRow.kind != ANCHOR)
-        for row in select_in(connection, shown, IdentifierRow.profile_id, ids):
-            identifiers[row.profile_id].append(written(row.kind, row.value))
-        counts = {table: _counts(connection, table, ids) for table in (DocumentRow, TraitRow, Memory)}
-    summaries = [
+        return _summaries(connection, list(rows)), total
+
+
+def load_summaries(connection: Connection, profile_ids: Iterable[str]) -> dict[str, ProfileSummary]:
+    """The profiles with these ids."""
+    rows = list(select_in(connection, select(Profile.__table__), Profile.id, sorted(profile_ids)))
+    return {summary.id: summary for summary in _summaries(connection, rows)}
+
+
+def _summaries(connection: Connection, rows: Sequence[Row[Any]]) -> list[ProfileSummary]:
+    ids = [row.id for row in rows]
+    identifiers: dict[str, list[str]] = {i: [] for i in ids}
+    shown = select(IdentifierRow.__table__).where(IdentifierRow.kind != ANCHOR)
+    for row in select_in(connection, shown, IdentifierRow.profile_id, ids):
+        identifiers[row.profile_id].append(written(row.kind, row.value))
+    counts = {table: _counts(connection, table, ids) for table in (DocumentRow, TraitRow, Memory)}
+    return [
         ProfileSummary(
             id=row.id,
             external_id=row.external_id,
@@ -173,7 +183,6 @@ def list_profiles(
         )
         for row in rows
     ]
-    return summaries, total
 
 
 def _matches(search: str) -> ColumnElement[bool]:
