@@ -433,3 +433,26 @@ def test_hostile_mail_takes_bounded_time(name: str) -> None:
     started = time.perf_counter()
     read(*HOSTILE[name])
     assert time.perf_counter() - started < 5
+
+
+@given(
+    st.text(st.sampled_from("Ann Lée-O.,'\"\\=?_(<@"), max_size=12),
+    st.sampled_from(["ann@example.org", "A.B+c@x-y.example.org", "ann@localhost", "a..b@x.org"]),
+)
+def test_plain_addresses_are_read_as_all_others(name: str, address: str) -> None:
+    """The short way gives what the long way gives, which a leading space takes."""
+    raw = f"{name}<{address}>"
+    assert parse_address(raw) == parse_address(f" {raw}")
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@given(
+    st.lists(st.sampled_from(["From: a@b.org", "X: 1", " folded", "damaged line", "X-Y : 2", "x: é", ""]), max_size=6)
+)
+def test_header_blocks_read_at_once_or_line_by_line(newline: str, lines: list[str]) -> None:
+    """Both ways find the same fields: a field with a space before its colon is read line by line."""
+    block = newline.join(["X: 0", *lines, "From: end@b.org", "", "body"])
+    headers = Message(block.encode()).headers
+    slowly = Message(f"Z : 1{newline}{block}".encode()).headers
+    for name in ("from", "x", "x-y"):
+        assert headers.get_all(name) == slowly.get_all(name)

@@ -19,6 +19,10 @@ MAX_NAME_CHARS = 200
 MAX_ADDRESS_CHARS = 2_000
 """Of a From header, which names one person; the search for an address takes quadratic time."""
 
+# As most are written, without anything that needs decoding: Ann Lee <ann@example.org>, "Lee, Ann" <ann@example.org>.
+_PLAIN_MAILBOX = re.compile(
+    r"((?!\s)[\w .-]*?|\"[\w ,.-]*\")\s*<([\w+=-]+(?:\.[\w+=-]+)*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)>"
+)
 _QUOTED_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _COMMENT = re.compile(r"\(([^()]*)\)")
 _ANGLE_ADDRESS = re.compile(r"<\s*([^<>\s@,]+@[^<>\s@,]+)\s*>")
@@ -38,6 +42,9 @@ _GMAIL_LABELS = {
 }
 _LABELS = {name.replace("¦", " "): reason for reason, names in _GMAIL_LABELS.items() for name in names.split()}
 """Gmail's own labels, which Takeout writes in the account's language, of what is no mail that someone sent."""
+
+_NO_PERSON_WORDS = ("reply", "daemon", "postmaster", "bounce")
+"""One of them is in every name that _NO_PERSON matches."""
 
 _LIST_HEADERS = ("list-id", "list-post", "list-unsubscribe", "mailing-list", "x-mailing-list")
 
@@ -101,6 +108,11 @@ def sender_of(headers: Headers) -> tuple[str | None, str] | None:
 
 def parse_address(raw: str) -> tuple[str | None, str] | None:
     """The first mailbox of a raw address header as ``(name, address)``; None when it holds no address."""
+    if "@" not in raw:
+        return None
+    plain = _PLAIN_MAILBOX.fullmatch(raw) if raw.isascii() else None
+    if plain is not None:
+        return " ".join(plain[1].strip('"').split())[:MAX_NAME_CHARS] or None, plain[2].lower()
     raw = raw[:MAX_ADDRESS_CHARS]
     blanked = _QUOTED_STRING.sub(lambda match: " " * len(match[0]), raw)
     end = len(blanked)
@@ -154,7 +166,10 @@ def _not_of_a_customer(address: str, options: ReadOptions) -> str | None:
     """The reason to skip the mail of a colleague or of an address that nobody writes from."""
     if options.is_internal(address):
         return "internal_sender"
-    return "automatic_mail" if _NO_PERSON.fullmatch(address.partition("@")[0]) else None
+    local = address.partition("@")[0]
+    if not any(word in local for word in _NO_PERSON_WORDS):
+        return None
+    return "automatic_mail" if _NO_PERSON.fullmatch(local) else None
 
 
 def _is_list_mail(headers: Headers) -> bool:

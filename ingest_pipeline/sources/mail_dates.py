@@ -4,6 +4,7 @@ Own parsing, because ``email.utils`` reads a zone it does not know ("CEST") and 
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
@@ -81,19 +82,20 @@ def parse_date(raw: str, zone: str) -> tuple[datetime | None, list[str]]:
             min(int(match["second"] or 0), 59),
             tzinfo=offset,
         )
-        return local.astimezone(UTC), warnings + zone_warnings
+        return local.astimezone(UTC), [*warnings, *zone_warnings]
     except (ValueError, OverflowError):
         return None, ["unreadable_date"]
 
 
-def _candidates(headers: Headers, envelope: bytes, envelope_name: str) -> list[tuple[str, str]]:
-    found = [("date", headers.get("date"))]
+def _candidates(headers: Headers, envelope: bytes, envelope_name: str) -> Iterator[tuple[str, str]]:
+    if raw := headers.get("date"):
+        yield "date", raw
     # The last field is the first hop, nearest to the sending.
-    found += [("received", value.rpartition(";")[2]) for value in headers.get_all("received")[-1:]]
-    if envelope:
-        line = envelope.decode("latin-1").strip()
-        found.append((envelope_name, _WEEKDAY.split(line)[-1]))
-    return [(source, raw) for source, raw in found if raw.strip()]
+    for value in headers.get_all("received")[-1:]:
+        if raw := value.rpartition(";")[2].strip():
+            yield "received", raw
+    if line := envelope.decode("latin-1").strip():
+        yield envelope_name, _WEEKDAY.split(line)[-1]
 
 
 def _full_year(digits: str) -> tuple[int, list[str]]:
@@ -110,16 +112,17 @@ def _hour(hour: int, half: str | None) -> int:
     return hour % 12 + (12 if half in "pP" else 0)
 
 
-def _offset(written: str, zone: str) -> tuple[tzinfo, list[str]]:
+@lru_cache(maxsize=256)
+def _offset(written: str, zone: str) -> tuple[tzinfo, tuple[str, ...]]:
     if written[:1] in {"+", "-"}:
         digits = written[1:].replace(":", "").zfill(4)
         minutes = int(digits[:2]) * 60 + int(digits[2:])
         if minutes < 24 * 60:
-            return timezone(timedelta(minutes=-minutes if written[0] == "-" else minutes)), []
-        return _named(zone), ["unknown_zone"]
+            return timezone(timedelta(minutes=-minutes if written[0] == "-" else minutes)), ()
+        return _named(zone), ("unknown_zone",)
     if written.lower() in _ZONES:
-        return timezone(timedelta(minutes=_ZONES[written.lower()])), []
-    return _named(zone), ["unknown_zone" if written else "no_zone"]
+        return timezone(timedelta(minutes=_ZONES[written.lower()])), ()
+    return _named(zone), ("unknown_zone" if written else "no_zone",)
 
 
 @lru_cache(maxsize=8)

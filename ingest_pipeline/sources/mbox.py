@@ -19,6 +19,10 @@ from ingest_pipeline.sources.signatures import once
 CHUNK_BYTES = 1 << 20
 MAX_FROM_LINE = 1_000
 
+# As nearly all are written; the other pattern is slow.
+_PLAIN_FROM_LINE = re.compile(
+    rb"From \S+ +(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?: [+-]\d{4})? \d{4}\r?\n"
+)
 _FROM_LINE = re.compile(
     rb"From [^\n]{0,600}?\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)\b[^\n]{1,40}?\d{1,2}:\d{2}[^\n]{0,30}?\d{4}"
     rb"(?:[^\n\d+-]{0,10}[+-]\d{4})?[^\n\d]{0,10}\n"
@@ -74,7 +78,7 @@ def _next_message(buffer: bytes, searched: int) -> int:
     found = buffer.find(b"\nFrom ", searched)
     while found >= 0:
         below_blank = buffer[max(0, found - 1) : found] == b"\n" or buffer[max(0, found - 2) : found] == b"\n\r"
-        if below_blank and _FROM_LINE.match(buffer, found + 1):
+        if below_blank and (_PLAIN_FROM_LINE.match(buffer, found + 1) or _FROM_LINE.match(buffer, found + 1)):
             return found + 1
         found = buffer.find(b"\nFrom ", found + 1)
     return -1

@@ -17,9 +17,13 @@ from ingest_pipeline.sources.html import html_to_text
 MAX_DEPTH = 50
 MAX_PARTS = 1_000
 MAX_HEADERS = 1_000
+MAX_BLOCK_BYTES = 20_000
+"""Of headers that are read at once, so that fewer than MAX_HEADERS are of one name."""
 
 _HEADER = re.compile(rb"([!-9;-~]+)[ \t]*:[ \t]*([^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)\r?\n?")
-_FOLD = re.compile(rb"\r?\n[ \t]+")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9-]+").fullmatch
+_FOLDING = frozenset(" \t")
+_FOLD = re.compile(r"\r?\n[ \t]+")
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]*))')
 _ENCODED_WORD = re.compile(r"=\?([^?\s*]+)(?:\*[^?\s]*)?\?([bBqQ])\?([^?]*)\?=")
 _BETWEEN_WORDS = re.compile(r"(\?=)\s+(?==\?)")
@@ -45,16 +49,17 @@ class Body:
 
 
 class Headers:
-    """The header fields of a message or part, by lower-case name, still raw."""
+    """The header fields of a message or part, by lower-case name. Bytes are kept as Latin-1 until one is asked for."""
 
     def __init__(self, data: bytes, start: int, end: int) -> None:
-        self._fields: dict[bytes, list[bytes]] = {}
-        position = start
+        self._fields: dict[str, list[str]] = {}
+        position = self._read_at_once(data, start, end)
         match = _HEADER.match(data, position, end)
         while match is not None:
-            name = match[1].lower()
-            if len(self._fields.setdefault(name, [])) < MAX_HEADERS:
-                self._fields[name].append(match[2])
+            name, value = match.groups()
+            same = self._fields.setdefault(name.decode("ascii").lower(), [])
+            if len(same) < MAX_HEADERS:
+                same.append(value.decode("latin-1"))
             position = match.end()
             match = _HEADER.match(data, position, end) or self._below_damaged_line(data, position, end)
         if data.startswith(b"\n", position, end):
@@ -63,22 +68,41 @@ class Headers:
             position += 2
         self.body_start = position
 
+    def _read_at_once(self, data: bytes, start: int, end: int) -> int:
+        """Reads a block without a damaged line, which most are, in half the time. Returns where to go on."""
+        block_end = data.find(b"\n\n", start, end) + 1
+        if not 0 < block_end - start < MAX_BLOCK_BYTES:
+            return start
+        fields: dict[str, list[str]] = {}
+        same: list[str] | None = None
+        for line in data[start : block_end - 1].decode("latin-1").split("\n"):
+            if line[:1] in _FOLDING and same is not None:
+                same[-1] = f"{same[-1]}\n{line}"
+                continue
+            name, colon, value = line.partition(":")
+            if not colon or not _PLAIN_NAME(name):
+                return start
+            same = fields.setdefault(name.lower(), [])
+            same.append(value)
+        self._fields = fields
+        return block_end
+
     def _below_damaged_line(self, data: bytes, position: int, end: int) -> re.Match[bytes] | None:
         # A line that is no header begins the body, but not before the sender was named and right above another header.
-        if b"from" in self._fields or data.startswith((b"\n", b"\r\n"), position, end):
+        if "from" in self._fields or data.startswith((b"\n", b"\r\n"), position, end):
             return None
         return _HEADER.match(data, _next_line(data, position), end)
 
     def __contains__(self, name: str) -> bool:
-        return name.encode() in self._fields
+        return name in self._fields
 
     def get(self, name: str) -> str:
         """The first field of that name, unfolded, encoded words still encoded; "" when there is none."""
-        values = self._fields.get(name.encode())
+        values = self._fields.get(name)
         return _unfolded(values[0]) if values else ""
 
     def get_all(self, name: str) -> list[str]:
-        return [_unfolded(value) for value in self._fields.get(name.encode(), ())]
+        return [_unfolded(value) for value in self._fields.get(name, ())]
 
     @cached_property
     def content_type(self) -> str:
@@ -212,13 +236,16 @@ def _plain(kind: str, text: str) -> str:
     return re.sub(r"\n(\n*)", lambda match: match[1] or " ", _ENRICHED.sub("", text)).replace("<<", "<")
 
 
-def _unfolded(raw: bytes) -> str:
-    if b"\n" in raw:
-        raw = _FOLD.sub(b" ", raw)
+def _unfolded(raw: str) -> str:
+    if "\n" in raw:
+        raw = _FOLD.sub(" ", raw)
+    if raw.isascii():
+        return raw.strip()
+    octets = raw.encode("latin-1")
     try:
-        return raw.decode("utf-8").strip()
+        return octets.decode("utf-8").strip()
     except UnicodeDecodeError:
-        return raw.decode("cp1252", "replace").strip()
+        return octets.decode("cp1252", "replace").strip()
 
 
 def _word_bytes(encoding: str, text: str) -> bytes:

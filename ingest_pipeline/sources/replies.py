@@ -16,6 +16,7 @@ MAX_SIGNATURE_LINES = 15
 MAX_ATTRIBUTION_LINES = 4
 MAX_SIGN_OFF_LINES = 8
 
+_INTRODUCING = frozenset("-_=oO")
 _NAME_WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -47,14 +48,32 @@ def split_reply(text: str, sender: str = "") -> Reply:
 
     ``sender`` is their name as known; a block of contact lines that begins with it is their signature.
     """
-    named = name_words(sender)
     lines = text.split("\n")
-    kinds = [_Kind.QUOTED if is_quoted(line) else _Kind.OWN for line in lines]
+    # What cannot occur is not looked for line by line: most mails are short and plain.
+    kinds = (
+        [_Kind.QUOTED if is_quoted(line) else _Kind.OWN for line in lines] if ">" in text else [_Kind.OWN] * len(lines)
+    )
     forwarded = _mark_other_mails(lines, kinds)
-    _mark_pgp(lines, kinds)
+    if "-----BEGIN PGP SIGN" in text:
+        _mark_pgp(lines, kinds)
+    has_ruler = any(ruler in text for ruler in patterns.RULERS)
+    lowered = text.lower()
+    may_name_device = any(word in lowered for word in patterns.DEVICE_WORDS)
+    has_dashes = "--" in text or "—" in text
     for start, end in _own_blocks(kinds):
-        end = _mark_footer(lines, kinds, start, end)
-        _mark_signature(lines, kinds, start, end, named)
+        if has_ruler:
+            end = _mark_footer(lines, kinds, start, end)
+        if may_name_device:
+            _mark_devices(lines, kinds, start, end)
+        begin = _delimiter(lines, start, end) if has_dashes else None
+        if begin is None:
+            begin = _sign_off(lines, kinds, start, end)
+        if begin is None and sender:
+            begin = _named_block(lines, kinds, start, end, name_words(sender))
+        if begin is not None:
+            kinds[begin:end] = [_Kind.SIGNATURE] * (end - begin)
+    if kinds.count(_Kind.OWN) == len(kinds):
+        return Reply(text.strip("\n"))
     signature = [line for line, kind in zip(lines, kinds, strict=True) if kind is _Kind.SIGNATURE]
     unmarked = sum(1 for line, kind in zip(lines, kinds, strict=True) if kind is _Kind.UNMARKED and line.strip())
     return Reply(
@@ -119,7 +138,9 @@ def _mark_other_mails(lines: list[str], kinds: list[_Kind]) -> bool:
     introductions: list[tuple[int, int]] = []
     forward = len(lines)
     for index, line in enumerate(lines):
-        if kinds[index] is not _Kind.OWN or not patterns.may_introduce(line):
+        if (":" not in line and "：" not in line and line.lstrip()[:1] not in _INTRODUCING) or (
+            kinds[index] is not _Kind.OWN or len(line) > patterns.MAX_LINE_CHARS
+        ):
             continue
         if patterns.FORWARD.match(line):
             forward = index
@@ -207,17 +228,10 @@ def name_words(name: str) -> frozenset[str]:
     return frozenset(word.casefold() for word in _NAME_WORD.findall(name))
 
 
-def _mark_signature(lines: list[str], kinds: list[_Kind], start: int, end: int, named: frozenset[str]) -> None:
-    for index in range(end - 1, start - 1, -1):
+def _mark_devices(lines: list[str], kinds: list[_Kind], start: int, end: int) -> None:
+    for index in range(start, end):
         if len(lines[index]) <= patterns.MAX_DEVICE_CHARS and patterns.SENT_FROM.match(lines[index]):
             kinds[index] = _Kind.SIGNATURE
-    begin = _delimiter(lines, start, end)
-    if begin is None:
-        begin = _sign_off(lines, kinds, start, end)
-    if begin is None and len(named) > 1:
-        begin = _named_block(lines, kinds, start, end, named)
-    if begin is not None:
-        kinds[begin:end] = [_Kind.SIGNATURE] * (end - begin)
 
 
 def _delimiter(lines: list[str], start: int, end: int) -> int | None:
@@ -251,6 +265,8 @@ def _sign_off(lines: list[str], kinds: list[_Kind], start: int, end: int) -> int
 def _named_block(lines: list[str], kinds: list[_Kind], start: int, end: int, named: frozenset[str]) -> int | None:
     """The line with the sender's full name when contact lines, one at least, and nothing else follow it."""
     filled = 0
+    if len(named) < 2:
+        return None
     for index in range(end - 1, start - 1, -1):
         line = lines[index].strip()
         if not line or kinds[index] is _Kind.SIGNATURE:

@@ -97,17 +97,11 @@ SUBJECT_LABEL = re.compile(
 )
 
 
-def may_introduce(line: str) -> bool:
-    """Cheap test for the lines that can be an attribution, a header or a separator."""
-    if len(line) > MAX_LINE_CHARS:
-        return False
-    return ":" in line or "：" in line or line.lstrip()[:1] in {"-", "_", "=", "o", "O"}
-
-
 PGP_HEAD_END = re.compile(r"\s*$")
 PGP_END = re.compile(r"-----END PGP SIGNATURE-----\s*$")
 
 RULER = re.compile(r"\s*(?:_{5,}|-{5,}|={5,}|\*{5,})\s*$")
+RULERS = ("_____", "-----", "=====", "*****")
 LIST_FOOTER = re.compile(
     r"unsubscribe|mailing[ -]list|mailman/listinfo|listserv|/groups?/|lists?\.\S+\.\w{2,}", re.IGNORECASE
 )
@@ -121,6 +115,12 @@ SENT_FROM = re.compile(
     r"|\w+から送信)\s*$",
     re.IGNORECASE,
 )
+DEVICE_WORDS = (
+    "sent ", "get outlook", "von meinem", "gesendet", "envoyé", "enviado", "inviato", "verstuurd", "verzonden",
+    "skickat", "sendt", "wysłane", "отправлено", "から送信",
+)  # fmt: skip
+"""One of them is in every line that SENT_FROM matches, in lower case."""
+
 SIGN_OFF = re.compile(
     r"(?:(?:with |my |many |kind |kindest |best |warm |warmest |very |all the |thanks (?:and|&) |thank you (?:and|&) )*"
     r"(?:regards|wishes|best|thanks|thank you|cheers|sincerely|yours(?: (?:sincerely|truly|faithfully))?"

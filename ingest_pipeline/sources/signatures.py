@@ -17,6 +17,8 @@ from ingest_pipeline.sources import reply_patterns as patterns
 MAX_REMEMBERED = 200_000
 """Signatures of one mailbox that are not yielded twice, some 20 MB; more are, and the store makes them one."""
 
+MAX_PHRASE_CHARS = 60
+
 _DELIMITERS = frozenset({"--", "---", "—-", "——"})
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _PHONE = re.compile(r"(?<![\w-])\+?\(?\d[\d ()./-]{6,18}\d(?![\w-])")
@@ -49,10 +51,14 @@ def signature_record(text: str, mail: Record, address: str) -> Record | None:
 def clean_signature(text: str) -> str:
     """The signature's lines without delimiter, closing phrase and device line; white space at line ends is cut off."""
     lines: list[str] = []
+    lowered = text.lower()
+    may_name_device = any(word in lowered for word in patterns.DEVICE_WORDS)
     for raw in text.split("\n"):
         line = raw.rstrip()
         bare = line.strip()
-        if bare in _DELIMITERS or patterns.SIGN_OFF.match(bare) or patterns.SENT_FROM.match(line):
+        if bare in _DELIMITERS or (len(bare) < MAX_PHRASE_CHARS and patterns.SIGN_OFF.match(bare)):
+            continue
+        if may_name_device and patterns.SENT_FROM.match(line):
             continue
         if line or (lines and lines[-1]):
             lines.append(line)
