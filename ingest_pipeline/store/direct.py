@@ -14,6 +14,7 @@ from ingest_pipeline.errors import InvalidInput
 from ingest_pipeline.extracting import KeyOutcome
 from ingest_pipeline.extraction.base import Extraction, Status, Usage
 from ingest_pipeline.store.documents import segment_json
+from ingest_pipeline.store.edits import hold_profile
 from ingest_pipeline.store.engine import reading, write
 from ingest_pipeline.store.erased import check_not_erased
 from ingest_pipeline.store.extractions import PartitionKey
@@ -66,6 +67,8 @@ def save_text(
     }  # fmt: skip
 
     def save(connection: Connection) -> None:
+        # It may have been merged since the caller found it.
+        row["profile_id"] = hold_profile(connection, profile_id)
         known = connection.execute(select(DocumentRow.wanted).where(DocumentRow.id == document_id)).one_or_none()
         both = row | {"wanted": _union(known.wanted, wanted)} if known else row
         upsert(connection, DocumentRow, [both], update=("metadata", "wanted"))
