@@ -39,7 +39,7 @@ Importance = Annotated[float | None, typer.Option(help="0 to 1; without it what 
 
 
 @contextmanager
-def _open_editor(by: str | None) -> Iterator["Editor"]:
+def open_editor(by: str | None) -> Iterator["Editor"]:
     """The store and the trait schema: deciding needs no model."""
     from ingest_pipeline.editing import Editor
     from ingest_pipeline.extraction.traits import load_traits
@@ -94,7 +94,7 @@ def set_(
     """Set a trait by hand: the value stays, whatever is read later, until it is set again or cleared."""
     from ingest_pipeline.editing import check_confidence, check_value, set_trait
 
-    with _open_editor(by) as editor:
+    with open_editor(by) as editor:
         given = _given_value(editor, key, value)
         # What is wrong must not make a profile.
         check_value(editor.schema, key, given)
@@ -120,7 +120,7 @@ def clear(profile: Profile, fact: Fact, by: By = None, as_json: AsJson = False) 
     """Take back what was set, confirmed, written or revised by hand: the evidence decides again."""
     from ingest_pipeline.editing import clear
 
-    with _open_editor(by) as editor:
+    with open_editor(by) as editor:
         decided = clear(editor, _find(editor, profile), fact)
     _tell(decided, as_json)
 
@@ -138,7 +138,7 @@ def confirm(
     """Say that a trait or memory is right: only newer evidence may end it."""
     from ingest_pipeline.editing import confirm
 
-    with _open_editor(by) as editor:
+    with open_editor(by) as editor:
         decided = confirm(editor, _find(editor, profile), fact, value)
     _tell(decided, as_json)
 
@@ -154,7 +154,7 @@ def reject(
     """Say that a trait or memory is wrong: it does not come back, from old or new evidence."""
     from ingest_pipeline.editing import reject
 
-    with _open_editor(by) as editor:
+    with open_editor(by) as editor:
         decided = reject(editor, _find(editor, profile), fact, value)
     _tell(decided, as_json)
 
@@ -172,7 +172,7 @@ def unreject(
     """Take rejections back; `ingest edits` lists them."""
     from ingest_pipeline.editing import unreject
 
-    with _open_editor(by) as editor:
+    with open_editor(by) as editor:
         decided = unreject(editor, _find(editor, profile), fact, value)
     _tell(decided, as_json)
 
@@ -189,7 +189,7 @@ def remember(
     """Write a memory by hand."""
     from ingest_pipeline.editing import add_memory
 
-    with _open_editor(by) as editor:
+    with open_editor(by) as editor:
         decided = add_memory(editor, _find(editor, profile), text, kind, importance)
     _tell(decided, as_json)
 
@@ -207,7 +207,7 @@ def revise(
     """Put a memory into other words, or change its type or importance; what proves it stays with it."""
     from ingest_pipeline.editing import revise_memory
 
-    with _open_editor(by) as editor:
+    with open_editor(by) as editor:
         decided = revise_memory(editor, _find(editor, profile), memory, text, kind, importance)
     _tell(decided, as_json)
 
@@ -228,7 +228,7 @@ def summary(
 
     if clear and text is not None:
         raise InvalidInput("invalid_summary", "give either a text or --clear", "summary")
-    with _open_editor(by) as editor:
+    with open_editor(by) as editor:
         profile_id = _find(editor, profile)
         if not clear and text is None:
             facts = load_facts(editor.engine, profile_id)
