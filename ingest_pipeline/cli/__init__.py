@@ -7,13 +7,25 @@ import sys
 
 from sqlalchemy.exc import DBAPIError
 
-from ingest_pipeline.cli import database, editing, exporting, looking, running, serving, texts, tracing
+from ingest_pipeline.cli import database, editing, exporting, looking, merging, running, serving, texts, tracing
 from ingest_pipeline.cli.app import app, complain
 from ingest_pipeline.console import tolerate_any_encoding
 from ingest_pipeline.errors import IngestError
 from ingest_pipeline.exits import explain
 
-__all__ = ["app", "database", "editing", "exporting", "looking", "main", "running", "serving", "texts", "tracing"]
+__all__ = [
+    "app",
+    "database",
+    "editing",
+    "exporting",
+    "looking",
+    "main",
+    "merging",
+    "running",
+    "serving",
+    "texts",
+    "tracing",
+]
 
 
 def main() -> None:

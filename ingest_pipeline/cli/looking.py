@@ -14,11 +14,15 @@ from ingest_pipeline.settings import load_settings
 def profiles(
     search: Annotated[str, typer.Option(help="Part of a name, external id or identifier.")] = "",
     ambiguous: Annotated[bool, typer.Option("--ambiguous", help="Identifiers that several people claim.")] = False,
+    duplicates: Annotated[bool, typer.Option("--duplicates", help="Profiles that may be one person.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
     offset: Annotated[int, typer.Option(min=0)] = 0,
     as_json: AsJson = False,
 ) -> None:
     """List profiles."""
+    if duplicates:
+        _suggest(limit, as_json)
+        return
     from ingest_pipeline.store.lookup import list_ambiguous, list_profiles
     from ingest_pipeline.terminal import ambiguous_table, profiles_table
 
@@ -39,6 +43,21 @@ def profiles(
     if found:
         console.print(profiles_table(found, console.width))
     say(f"{len(found):,} of {total:,}" + (" that match" if search.strip() else ""))
+
+
+def _suggest(limit: int, as_json: bool) -> None:
+    from ingest_pipeline.store.suggestions import suggest_merges
+    from ingest_pipeline.terminal_merging import suggestion_lines
+
+    with open_store() as engine:
+        found = suggest_merges(engine, limit)
+    if as_json:
+        print_json([asdict(one) | {"commands": one.commands} for one in found])
+    elif found:
+        for line in suggestion_lines(found):
+            console.print(line, soft_wrap=True)
+    else:
+        say("No two profiles look like one person.")
 
 
 @app.command()

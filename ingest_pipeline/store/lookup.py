@@ -187,7 +187,7 @@ def _summaries(connection: Connection, rows: Sequence[Row[Any]]) -> list[Profile
 
 def _matches(search: str) -> ColumnElement[bool]:
     """Profiles with this in their name, external id or an identifier, one that several people claim included."""
-    claimed = _claims().where(_contains(IdentifierRow.value, search)).subquery()
+    claimed = claims_of_ambiguous().where(_contains(IdentifierRow.value, search)).subquery()
     by_identifier = select(IdentifierRow.profile_id).where(_contains(IdentifierRow.value, search))
     return (
         _contains(Profile.display_name, search)
@@ -224,12 +224,12 @@ def list_ambiguous(engine: Engine) -> list[Ambiguous]:
     """Ambiguous identifiers with the profiles of those who claim them."""
     found: dict[str, set[str]] = {}
     with reading(engine) as connection:
-        for kind, value, profile_id in connection.execute(_claims()):
+        for kind, value, profile_id in connection.execute(claims_of_ambiguous()):
             found.setdefault(f"{kind}:{value}", set()).add(profile_id)
     return [Ambiguous(identifier, tuple(sorted(profiles))) for identifier, profiles in sorted(found.items())]
 
 
-def _claims() -> Select[Any]:
+def claims_of_ambiguous() -> Select[Any]:
     """(kind, value, profile_id) of those who claim an ambiguous identifier."""
     key = aliased(PersonIdentifier)
     owner = aliased(IdentifierRow)
