@@ -97,6 +97,8 @@ def edits_table(edits: Iterable[Edit]) -> Table:
 
 def _given(edit: Edit) -> str:
     """A value, a sentence with what is said of it, or else the sentence that is meant."""
+    if edit.kind is Target.PROFILE:
+        return ", ".join(f"{name} {profile}" for name, profile in edit.value.items() if profile)
     if isinstance(edit.value, dict):
         sentence = str(edit.value.get("content") or edit.target or "")
         more = [f"{name} {edit.value[name]}" for name in ("type", "importance") if name in edit.value]
