@@ -107,12 +107,10 @@ def snapshot(engine: Engine) -> dict[str, list[str]]:
 
 
 def two(engine: Engine) -> tuple[str, str]:
-    """Two people with a mail each."""
-    sync(
-        engine,
-        record(sender(A, "Kim Park"), native_id="1", text="I live in Lisbon.", said=day(1)),
-        record(sender(B, "K. Park"), native_id="2", text="I live in Porto.", said=day(2)),
-    )
+    """Two people with a mail each, the older profile first."""
+    save(engine, record(sender(A, "Kim Park"), native_id="1", text="I live in Lisbon.", said=day(1)))
+    save(engine, record(sender(B, "K. Park"), native_id="2", text="I live in Porto.", said=day(2)))
+    sync(engine)
     return find_profile(engine, A), find_profile(engine, B)
 
 
@@ -343,6 +341,29 @@ def test_a_merge_is_taken_back_although_something_was_split_off_since(engine: En
     undo(engine, A)
     found = [find_profile(engine, r) for r in (A, "hubspot:h/1", B, "slack:T/U")]
     assert found == [one, one, third, other]
+
+
+def test_who_was_joined_by_sources_meanwhile_goes_back_with_them(engine: Engine) -> None:
+    """Its id and the texts given for it follow its identifiers, as if there had been no merge."""
+    one, other = two(engine)
+    sync(engine, record(sender(C), native_id="3"))
+    third = find_profile(engine, C)
+    save_text(engine, third, "I work at Bolt.", None, None, day(3))
+    merge(engine, A, B)
+    sync(engine, record(contact(1, B, C), native_id="4"))
+    assert find_profile(engine, third) == one
+    undo(engine, A)
+    assert [find_profile(engine, r) for r in (one, other, third, C)] == [one, other, other, other]
+    assert {row.profile_id for row in rows(engine, DocumentRow, given_to=third)} == {other}
+
+
+def test_the_sources_may_say_the_same_as_the_merge_that_is_taken_back(engine: Engine) -> None:
+    one, other = two(engine)
+    merge(engine, B, A)
+    sync(engine, record(contact(1, A, B), native_id="3"))
+    done = undo(engine, A)
+    assert (done.profile, done.other) == (one, None)
+    assert {find_profile(engine, r) for r in (A, B, one, other)} == {one}
 
 
 def test_edits_go_along_and_back(engine: Engine) -> None:

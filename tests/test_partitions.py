@@ -12,8 +12,12 @@ from hypothesis import strategies as st
 from assets.events import log_partition, log_planned
 from assets.partitions import register_profiles
 from ingest_pipeline.documents import Source
+from ingest_pipeline.editing import Editor
+from ingest_pipeline.extraction.traits import load_traits
+from ingest_pipeline.merging import merge_profiles, plan_merge, plan_undo, undo_merge
 from ingest_pipeline.partitions import Partitioning, load_partition_keys
 from ingest_pipeline.settings import PartitionBy
+from ingest_pipeline.store.audit_log import Via
 from ingest_pipeline.store.counts import Holdings, count_holdings, load_failed_in_run
 from tests.orchestration import ANA, BEN, CYD, Workplace, failure, materialized, metadata, partitions, recorded
 
@@ -63,6 +67,21 @@ def test_registered_keys_are_exactly_the_living_profiles() -> None:
         assert register_profiles(instance, PROFILE, lambda: {"b", "c"}) == 1
         assert set(instance.get_dynamic_partitions("profile")) == {"b", "c"}
         assert register_profiles(instance, BUCKET, lambda: {"d"}) == 0
+
+
+def test_key_of_a_merged_profile_goes_and_comes_back_when_the_merge_is_taken_back(place: Workplace) -> None:
+    """With the same name, so that its past is its own again."""
+
+    def registered() -> set[str]:
+        register_profiles(place.instance, PROFILE, lambda: load_partition_keys(place.engine))
+        return set(place.instance.get_dynamic_partitions("profile"))
+
+    editor = Editor(place.engine, load_traits(None), "ana", Via.JOB)
+    before, key = registered(), place.profiles()[BEN][1]
+    merge_profiles(editor, plan_merge(place.engine, ANA, BEN))
+    assert registered() == before - {key}
+    undo_merge(editor, plan_undo(place.engine, ANA))
+    assert registered() == before
 
 
 def test_planned_mark_fails_a_partition_until_a_good_run() -> None:
