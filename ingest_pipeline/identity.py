@@ -315,10 +315,8 @@ def find_heirs(homes: Mapping[Key, str], now: Mapping[Key, str]) -> Mapping[str,
 
 
 def place_profile(profile: str, living: Set[str], heirs: Mapping[str, str], merged: Mapping[str, str]) -> str:
-    """The profile as which this one goes on: itself, its heir, or where it was merged by hand if it has no heir."""
-    if profile in living:
-        return profile
-    if profile in heirs:
-        return heirs[profile]
+    """The profile as which this one goes on: what it was merged into by hand, itself, or its heir."""
     into = merged.get(profile, profile)
-    return profile if into == profile else place_profile(into, living, heirs, merged)
+    if into != profile:
+        return place_profile(into, living, heirs, merged)
+    return profile if profile in living else heirs.get(profile, profile)

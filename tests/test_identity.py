@@ -365,7 +365,8 @@ def test_merged_profiles_go_on_as_the_one_they_were_merged_into() -> None:
     [
         ({"1": "p"}, {"1": "p"}, {}, "p"),
         ({"1": "p"}, {"1": "q"}, {"p": "q"}, "q"),
-        ({"1": "p", "2": "p", "3": "p"}, {"1": "q", "2": "r", "3": "r"}, {"p": "q"}, "r"),  # most of it
+        ({"1": "p", "2": "p", "3": "p"}, {"1": "q", "2": "r", "3": "r"}, {}, "r"),  # most of it
+        ({"1": "p", "2": "p", "3": "p"}, {"1": "q", "2": "r", "3": "r"}, {"p": "q"}, "q"),  # somebody said where
         ({"1": "p", "2": "p"}, {"1": "r", "2": "q"}, {}, "q"),  # the first of equals
         ({}, {"1": "q"}, {"p": "q"}, "q"),  # nothing of its own but the merge
         ({"2": "q"}, {"2": "r"}, {"p": "q"}, "r"),

@@ -3,8 +3,8 @@
     persons + splits ──────────▶ groups ─▶ homes      the profile of each identifier without merges by hand
     persons + splits + merges ─▶ groups ─▶ profiles   from the homes, each under the name of what it was merged into
 
-Homes have a memory: who is one profile now stays it. What merges make of them has none, so that a merge that is taken
-back leaves nothing behind, whatever was read in between.
+Homes have a memory: who is one profile now stays it. What merges make of them follows from the homes, so that a merge
+that is taken back leaves nothing behind, whatever was read in between.
 """
 
 import uuid
@@ -15,7 +15,6 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, or_, select, update
 
-from ingest_pipeline.documents import stable_id
 from ingest_pipeline.identity import (
     Resolution,
     choose_profiles,
@@ -105,22 +104,21 @@ class _Assignment:
         return self.heirs.get(home, home)
 
     def _choose_profiles(
-        self, groups: Sequence[frozenset[str]], homes: Mapping[str, str], merged: Mapping[str, str]
+        self, groups: Sequence[frozenset[str]], homes: dict[str, str], merged: Mapping[str, str]
     ) -> dict[str, str]:
-        """A group is what its homes were merged into; the home itself where another group is that already."""
-        current = {i: self._home(row.profile_id) for i, row in self.before.items() if row.profile_id} | homes
-        chosen = choose_profiles(groups, {i: self._age(merged.get(p, p)) for i, p in current.items()})
-        left = [group for group, profile in zip(groups, chosen, strict=True) if profile is None]
-        taken = {profile for profile in chosen if profile}
-        own = iter(choose_profiles(left, {i: self._age(p) for i, p in homes.items() if p not in taken}))
-        # Where there is no home left either, the same group gets the same profile again.
-        return _by_identifier(
-            groups,
-            [
-                profile or next(own) or stable_id("profile", min(group))
-                for group, profile in zip(groups, chosen, strict=True)
-            ],
-        )
+        """A group is what the merge says that names it. Any other is its home, unless that was merged into another;
+        then it is what it was before, or new."""
+        before = {i: self._home(row.profile_id) for i, row in self.before.items() if row.profile_id}
+        named = frozenset[str]().union(*(part for m in self.around.merges for part in m.decision.together))
+        by_hand = {i: merged.get(p, p) for i, p in (before | homes).items() if i in named}
+        found = _by_identifier(groups, choose_profiles(groups, {i: self._age(p) for i, p in by_hand.items()}))
+        for current in (homes, before):
+            left = [group for group in groups if not group & found.keys()]
+            gone = {p for p, into in merged.items() if p != into}.union(found.values())
+            free = {i: self._age(p) for i, p in current.items() if p not in gone}
+            found |= _by_identifier(left, choose_profiles(left, free))
+        left = [group for group in groups if not group & found.keys()]
+        return found | _by_identifier(left, [str(uuid.uuid4()) for _ in left])
 
     def _save_profiles(
         self, resolution: Resolution[str], homes: Mapping[str, str], profiles: Mapping[str, str]
@@ -194,7 +192,8 @@ class _Assignment:
     def _place(self, homes: Mapping[str, str], profiles: Mapping[str, str], merged: Mapping[str, str]) -> None:
         """Let the profiles around here resolve to those that they go on as; texts given for them go along."""
         around = self.known.keys() | set(homes.values()) | set(profiles.values())
-        heirs, living = find_heirs(homes, profiles), set(profiles.values())
+        living = set(profiles.values())
+        heirs = {**self._heirs_of_merges(homes, profiles), **find_heirs(homes, profiles)}
         moved = []
         for row in self._load_related(around):
             home = row.retired_into or row.id
@@ -213,6 +212,15 @@ class _Assignment:
             given = DocumentRow.__table__.c.given_to == bindparam("b_id")
             self.connection.execute(update(DocumentRow).where(given).values(profile_id=bindparam("holder")), moved)
 
+    def _heirs_of_merges(self, homes: Mapping[str, str], profiles: Mapping[str, str]) -> Mapping[str, str]:
+        """Of profiles that are nobody's home: a merge kept their identifiers from where these were, and is no more."""
+        others = {i for merge in self.around.merges for i in (merge.into, merge.other)} | self.decided.profiles
+        others |= {row.home_id for row in self.before.values()} | set(homes.values())
+        before = {
+            i: row.profile_id for i, row in self.before.items() if row.profile_id and row.profile_id not in others
+        }
+        return find_heirs(before, profiles)
+
     def _load_related(self, around: Iterable[str]) -> list[Row[Any]]:
         columns = (Profile.id, Profile.retired_into, Profile.merged_into)
         found: dict[str, Row[Any]] = {}
@@ -222,8 +230,8 @@ class _Assignment:
         return list(found.values())
 
 
-def _by_identifier(groups: Sequence[frozenset[str]], profiles: Sequence[str]) -> dict[str, str]:
-    return {i: profile for group, profile in zip(groups, profiles, strict=True) for i in group}
+def _by_identifier(groups: Sequence[frozenset[str]], profiles: Sequence[str | None]) -> dict[str, str]:
+    return {i: profile for group, profile in zip(groups, profiles, strict=True) if profile for i in group}
 
 
 def _display_name(names: list[tuple[str, str]]) -> str | None:
