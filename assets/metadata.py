@@ -99,6 +99,7 @@ def table_metadata(asset: str, folded: Iterable[Folded]) -> Metadata:
         created=actions["create"],
         updated=actions["update"],
         deleted=actions["delete"],
+        conflicts=sum(f.conflicts for f in folded),
         rejected_values=sum(sum(f.rejected.values()) for f in folded),
     )
     if changes:

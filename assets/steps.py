@@ -12,7 +12,7 @@ from assets.partitions import register_profiles
 from ingest_pipeline.documents import Source
 from ingest_pipeline.errors import IngestError
 from ingest_pipeline.extracting import KeyOutcome, extract_pending
-from ingest_pipeline.folding import fold_profiles
+from ingest_pipeline.folding import fold_profiles, mark_outdated_folds
 from ingest_pipeline.partitions import Partitioning, load_partition_keys
 from ingest_pipeline.progress import Progress
 from ingest_pipeline.pulling import pull_mail
@@ -151,9 +151,11 @@ def fold(
     progress: Progress,
 ) -> set[str]:
     """Fold the given profiles, or all that changed. Returns the partitions materialised."""
+    if profiles is None:
+        mark_outdated_folds(store.engine, store.trait_schema, store.fold_rules)
     progress.start("folding", count_unfolded(store.engine) if profiles is None else len(profiles))
     done = set[str]()
-    folded = fold_profiles(store.engine, store.trait_schema, profiles)
+    folded = fold_profiles(store.engine, store.trait_schema, profiles, store.fold_rules)
     for key, group in _grouped(_counted(folded, progress), partitioning, lambda p, f: p.name(f.partition_key)):
         record_tables(context, key, group)
         done.add(key)

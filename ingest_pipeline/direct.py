@@ -136,7 +136,8 @@ def wanted(request: TextRequest) -> str | None:
 
 
 def _fold(pipeline: Pipeline, profile_id: str) -> None:
-    for _ in fold_profiles(pipeline.engine, pipeline.schema, [profile_id]):
+    rules = pipeline.settings.fold_rules()
+    for _ in fold_profiles(pipeline.engine, pipeline.schema, [profile_id], rules, changed_only=True):
         pass
 
 

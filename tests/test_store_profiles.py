@@ -1,6 +1,7 @@
 """Profile tables: what a fold writes, what it leaves alone, and who wins when two fold at once."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import Engine, delete, event, text, update
@@ -10,6 +11,7 @@ from ingest_pipeline.extraction.base import Extraction, Kind, Observation, Statu
 from ingest_pipeline.extraction.traits import load_traits
 from ingest_pipeline.fold import fold
 from ingest_pipeline.folding import fold_profiles
+from ingest_pipeline.states import Rules
 from ingest_pipeline.store.engine import reading
 from ingest_pipeline.store.extractions import save_extractions
 from ingest_pipeline.store.lookup import find_profile
@@ -171,7 +173,9 @@ def test_a_change_while_folding_is_folded_next_time(stored: Engine) -> None:
     extract(stored, LISBON)
     (page,) = load_unfolded(stored)
     extract(stored, LISBON, TEA)
-    save_states(stored, [(u, fold(u.profile_id, u.observations, SCHEMA)) for u in page])
+    save_states(
+        stored, [(u, fold(u.profile_id, u.observations, u.edits, SCHEMA, Rules(), datetime.now(UTC))) for u in page]
+    )
     assert count_unfolded(stored) == 1
     refold(stored)
     assert sorted(row.key for row in rows(stored, TraitRow)) == ["interests", "location"]
@@ -179,7 +183,7 @@ def test_a_change_while_folding_is_folded_next_time(stored: Engine) -> None:
 
 
 def states(page: list[Unfolded]) -> list[tuple[Unfolded, object]]:
-    return [(u, fold(u.profile_id, u.observations, SCHEMA)) for u in page]
+    return [(u, fold(u.profile_id, u.observations, u.edits, SCHEMA, Rules(), datetime.now(UTC))) for u in page]
 
 
 def test_an_overtaken_fold_changes_nothing(stored: Engine) -> None:
@@ -237,6 +241,7 @@ def test_pages_cover_every_profile_once(engine: Engine) -> None:
 
 def test_folding_costs_as_many_statements_for_many_profiles_as_for_one(engine: Engine) -> None:
     counts = []
+    refold(engine)
     for start, size in ((0, 1), (100, 100)):
         save(engine, *(record(contact(start + n), native_id=str(start + n), text=TEXT) for n in range(size)))
         for n in range(size):

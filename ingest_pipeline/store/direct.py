@@ -72,6 +72,8 @@ def save_text(
         known = connection.execute(select(DocumentRow.wanted).where(DocumentRow.id == document_id)).one_or_none()
         both = row | {"wanted": _union(known.wanted, wanted)} if known else row
         upsert(connection, DocumentRow, [both], update=("metadata", "wanted"))
+        if known and both["wanted"] != known.wanted:
+            mark_changed(connection, [row["profile_id"]])
 
     write(engine, save)
     return document_id

@@ -1,32 +1,45 @@
 """Profile tables: loads observations for the fold and writes the difference between the old state and the new."""
 
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, delete, func, select, update
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy import ColumnElement, Connection, Engine, bindparam, func, or_, select, update
 
-from ingest_pipeline.documents import Role, stable_id
+from ingest_pipeline.documents import Role
+from ingest_pipeline.edits import Edit
 from ingest_pipeline.extraction.base import Kind
-from ingest_pipeline.fold import Observed, ProfileState
+from ingest_pipeline.states import Observed, ProfileState
+from ingest_pipeline.store.edits import edit_of
 from ingest_pipeline.store.engine import reading, write
-from ingest_pipeline.store.tables import DocumentRow, Evidence, Memory, ObservationRow, Profile, TraitHistory, TraitRow
-from ingest_pipeline.store.upsert import IN_LIST, batches, select_in, upsert
+from ingest_pipeline.store.fold_rules import stored_fingerprint
+from ingest_pipeline.store.folded_rows import Difference, Rows
+from ingest_pipeline.store.tables import (
+    DocumentRow,
+    EditRow,
+    Evidence,
+    Memory,
+    ObservationRow,
+    Profile,
+    TraitHistory,
+    TraitRow,
+)
+from ingest_pipeline.store.upsert import batches, select_in
 
 
 @dataclass(frozen=True, slots=True)
 class Unfolded:
-    """A profile to fold, with all its current observations. ``changes`` is what ``folded`` becomes."""
+    """A profile to fold, with all its current observations and edits. ``changes`` is what ``folded`` becomes."""
 
     profile_id: str
     partition_key: str
     changes: int
     observations: tuple[Observed, ...]
     rejected: Mapping[str, str | None]
+    edits: tuple[Edit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +52,10 @@ class TraitChange:
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """What folding one profile changed and what it has now. Holds no values: it goes into run metadata."""
+    """What folding one profile changed and what it has now. Holds no values: it goes into run metadata.
+
+    ``conflicts`` counts the traits with values that the evidence cannot choose between.
+    """
 
     profile_id: str
     partition_key: str
@@ -50,32 +66,58 @@ class Folded:
     memories_created: int = 0
     memories_deleted: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
+    conflicts: int = 0
 
     @property
     def changed(self) -> bool:
         return bool(self.trait_changes or self.memories_created or self.memories_deleted)
 
 
-def load_unfolded(engine: Engine, profiles: Sequence[str] | None = None, page: int = 500) -> Iterator[list[Unfolded]]:
-    """Pages of profiles whose observations changed since they were last folded, or the given profiles in any case."""
+def load_unfolded(
+    engine: Engine,
+    profiles: Sequence[str] | None = None,
+    page: int = 500,
+    as_of: datetime | None = None,
+    changed_only: bool = False,
+) -> Iterator[list[Unfolded]]:
+    """Pages of profiles that are to be folded: their observations or edits changed, or a claim was made for a day that
+    has come (``as_of``; now). With ``profiles`` these in any case, or, ``changed_only``, those of them."""
+    as_of = as_of or datetime.now(UTC)
     if profiles is not None:
         for ids in batches(sorted(profiles), page):
-            yield _load_page(engine, ids)
+            if changed_only:
+                with reading(engine) as connection:
+                    query = select(Profile.id).where(or_(*_outdated(as_of)))
+                    ids = [row.id for row in select_in(connection, query, Profile.id, ids)]
+            if ids:
+                yield _load_page(engine, ids)
         return
     after = ""
     while True:
-        query = select(Profile.id).where(Profile.changes != Profile.folded).order_by(Profile.id).limit(page)
         with reading(engine) as connection:
-            ids = list(connection.execute(query.where(Profile.id > after) if after else query).scalars())
+            ids = _next_page(connection, as_of, after, page)
         if not ids:
             return
         yield _load_page(engine, ids)
         after = ids[-1]
 
 
+def _outdated(as_of: datetime) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Each has an index of its own."""
+    return Profile.changes != Profile.folded, Profile.refold_at <= as_of
+
+
+def _next_page(connection: Connection, as_of: datetime, after: str, page: int) -> list[str]:
+    found: set[str] = set()
+    for condition in _outdated(as_of):
+        query = select(Profile.id).where(condition).order_by(Profile.id).limit(page)
+        found.update(connection.execute(query.where(Profile.id > after) if after else query).scalars())
+    return sorted(found)[:page]
+
+
 _OBSERVED = (
     "id", "document_id", "kind", "key", "value", "confidence", "importance", "role", "said_at", "effective_at",
-    "retracted", "quote", "start_char", "end_char", "rejected",
+    "retracted", "quote", "start_char", "end_char", "stated", "rejected",
 )  # fmt: skip
 
 
@@ -99,6 +141,7 @@ def _load_page(engine: Engine, ids: Sequence[str]) -> list[Unfolded]:
         found: dict[str, list[Any]] = defaultdict(list)
         for row in select_in(connection, query, DocumentRow.profile_id, ids):
             found[row.profile_id].append(row)
+        edits = _load_edits(connection, ids)
     return [
         Unfolded(
             profile_id=p.id,
@@ -106,9 +149,24 @@ def _load_page(engine: Engine, ids: Sequence[str]) -> list[Unfolded]:
             changes=p.changes,
             observations=tuple(_observed(row) for row in found[p.id]),
             rejected={row.id: row.rejected for row in found[p.id]},
+            edits=tuple(edits[p.id]),
         )
         for p in profiles
     ]
+
+
+def _load_edits(connection: Connection, ids: Sequence[str]) -> dict[str, list[Edit]]:
+    """Edits of the profiles and of those merged into them, by the living one."""
+    found: dict[str, list[Edit]] = defaultdict(list)
+    living = func.coalesce(Profile.merged_into, Profile.id)
+    query = (
+        select(EditRow.__table__, living.label("living"))
+        .join(Profile, Profile.id == EditRow.profile_id)
+        .where(Profile.id.in_(ids) | Profile.merged_into.in_(ids))
+    )
+    for row in connection.execute(query):
+        found[str(row.living)].append(edit_of(row))
+    return found
 
 
 def _observed(row: Any) -> Observed:
@@ -127,20 +185,25 @@ def _observed(row: Any) -> Observed:
         quote=row.quote,
         start=row.start_char,
         end=row.end_char,
+        stated=row.stated,
     )
 
 
-def save_states(engine: Engine, states: Sequence[tuple[Unfolded, ProfileState]]) -> list[Folded]:
+def save_states(
+    engine: Engine, states: Sequence[tuple[Unfolded, ProfileState]], fingerprint: str | None = None
+) -> list[Folded]:
     """Write the folded states of a page of profiles in one transaction: only the rows that differ.
 
     States that somebody else's newer fold has overtaken, and those of profiles that are gone, are left out. Profiles
-    merged into another are emptied without a word: they are nobody's partition any more.
+    merged into another are emptied without a word: they are nobody's partition any more. ``fingerprint`` is that of the
+    rules; where the store knows others, because another version runs as well, the profiles stay marked as changed.
     """
     now = datetime.now(UTC)
 
     def save(connection: Connection) -> list[Folded]:
         held = _hold(connection, [unfolded for unfolded, _ in states])
-        folded = _save(connection, [(u, state) for u, state in states if u.profile_id in held], now)
+        counts = fingerprint is None or stored_fingerprint(connection) in (None, fingerprint)
+        folded = _save(connection, [(u, state) for u, state in states if u.profile_id in held], now, counts)
         return [f for f in folded if held[f.profile_id]]
 
     return write(engine, save)
@@ -154,123 +217,27 @@ def _hold(connection: Connection, states: Sequence[Unfolded]) -> dict[str, bool]
     return {row.id: row.merged_into is None for row, changes in found if row and row.folded <= changes}
 
 
-def _save(connection: Connection, states: Sequence[tuple[Unfolded, ProfileState]], now: datetime) -> list[Folded]:
-    wanted = _Rows(now)
+def _save(
+    connection: Connection, states: Sequence[tuple[Unfolded, ProfileState]], now: datetime, counts: bool
+) -> list[Folded]:
+    wanted = Rows(now)
     for unfolded, state in states:
         wanted.add(unfolded.profile_id, state)
     ids = [unfolded.profile_id for unfolded, _ in states]
     stamps = ("created_at", "updated_at")
-    traits = _Difference(connection, TraitRow, wanted.traits, ids, ignore=stamps)
-    memories = _Difference(connection, Memory, wanted.memories, ids, ignore=(*stamps, "last_accessed_at"))
-    evidence = _Difference(connection, Evidence, wanted.evidence, ids)
-    history = _Difference(connection, TraitHistory, wanted.history, ids)
+    traits = Difference(connection, TraitRow, wanted.traits, ids, ignore=stamps)
+    memories = Difference(connection, Memory, wanted.memories, ids, ignore=(*stamps, "last_accessed_at"))
+    evidence = Difference(connection, Evidence, wanted.evidence, ids)
+    history = Difference(connection, TraitHistory, wanted.history, ids)
     for difference in (evidence, traits, memories, history):
         difference.delete()
     for difference in (traits, memories, history, evidence):
         difference.write()
     changed = set().union(*(difference.profiles for difference in (traits, memories, history, evidence)))
     _save_rejected(connection, states)
-    _mark_folded(connection, states, changed, now)
+    changed |= _save_summaries(connection, states, now)
+    _mark_folded(connection, states, changed, now, counts)
     return [_summary(unfolded, state, traits, memories) for unfolded, state in states]
-
-
-class _Rows:
-    """The rows that the states stand for, by table."""
-
-    def __init__(self, now: datetime) -> None:
-        self.now = now
-        self.traits: dict[str, dict[str, Any]] = {}
-        self.history: dict[str, dict[str, Any]] = {}
-        self.memories: dict[str, dict[str, Any]] = {}
-        self.evidence: dict[str, dict[str, Any]] = {}
-
-    def add(self, profile_id: str, state: ProfileState) -> None:
-        stamps = {"created_at": self.now, "updated_at": self.now}
-        for t in state.traits:
-            self.traits[t.id] = {
-                "id": t.id, "profile_id": profile_id, "key": t.key, "value": t.value, "value_type": t.value_type,
-                "category": t.category, "confidence": t.confidence, "source": "extracted",
-                "alternatives": None, "edit_id": None,
-                "valid_from": t.valid_from, **stamps,
-            }  # fmt: skip
-            for observed, element in t.evidence:
-                self._add_evidence(profile_id, observed, trait_id=t.id, value=element)
-        for m in state.memories:
-            self.memories[m.id] = {
-                "id": m.id, "profile_id": profile_id, "type": m.type, "content": m.content,
-                "importance": m.importance, "confidence": m.confidence, "occurred_at": m.occurred_at,
-                "event_at": None, "source": "extracted", "sightings": len(m.evidence), "edit_id": None,
-                "last_accessed_at": None, **stamps,
-            }  # fmt: skip
-            for observed in m.evidence:
-                self._add_evidence(profile_id, observed, memory_id=m.id)
-        for h in state.history:
-            self.history[h.id] = {
-                "id": h.id, "profile_id": profile_id, "key": h.key, "value": h.value, "confidence": h.confidence,
-                "valid_from": h.valid_from, "valid_to": h.valid_to, "observation_id": h.observation_id,
-                "reason": "replaced", "edit_id": None, "ended_by": h.ended_by,
-            }  # fmt: skip
-
-    def _add_evidence(
-        self, profile_id: str, o: Observed, trait_id: str | None = None, memory_id: str | None = None, value: Any = None
-    ) -> None:
-        key = stable_id("evidence", trait_id or memory_id or "", o.id)
-        self.evidence[key] = {
-            "id": key, "profile_id": profile_id, "trait_id": trait_id, "memory_id": memory_id, "observation_id": o.id,
-            "document_id": o.document_id, "quote": o.quote, "start_char": o.start, "end_char": o.end, "value": value,
-            "occurred_at": o.said_at,
-        }  # fmt: skip
-
-
-class _Difference:
-    """What separates the stored rows of some profiles from the wanted ones."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        table: type[DeclarativeBase],
-        wanted: Mapping[str, dict[str, Any]],
-        profiles: Iterable[str],
-        ignore: Sequence[str] = (),
-    ) -> None:
-        self.connection, self.table = connection, table
-        columns = table.__table__.c
-        self.names = [c.name for c in columns if c.name not in ignore]
-        query = select(*(columns[name] for name in self.names))
-        stored = {row.id: row for row in select_in(connection, query, columns.profile_id, profiles)}
-        self.gone = [row for key, row in stored.items() if key not in wanted]
-        self.new = [row for key, row in wanted.items() if key not in stored]
-        self.changed = [row for key, row in wanted.items() if key in stored and self._differs(row, stored[key])]
-        self._actions: dict[str, list[tuple[str, Any]]] = defaultdict(list)
-        for row in self.new:
-            self._actions[row["profile_id"]].append(("create", row))
-        for row in self.changed:
-            self._actions[row["profile_id"]].append(("update", row))
-        for gone in self.gone:
-            self._actions[gone.profile_id].append(("delete", gone._mapping))
-
-    def _differs(self, wanted: Mapping[str, Any], stored: Any) -> bool:
-        return any(wanted[name] != getattr(stored, name) for name in self.names)
-
-    @property
-    def profiles(self) -> set[str]:
-        """Whose rows differ."""
-        return set(self._actions)
-
-    def actions(self, profile_id: str) -> list[tuple[str, Any]]:
-        """(create | update | delete, row) for one profile."""
-        return self._actions.get(profile_id, [])
-
-    def delete(self) -> None:
-        column = self.table.__table__.c.id
-        for batch in batches((row.id for row in self.gone), IN_LIST):
-            self.connection.execute(delete(self.table).where(column.in_(batch)))
-
-    def write(self) -> None:
-        update_columns = [
-            c.name for c in self.table.__table__.c if c.name not in ("id", "created_at", "last_accessed_at")
-        ]
-        upsert(self.connection, self.table, [*self.new, *self.changed], update=update_columns)
 
 
 def _save_rejected(connection: Connection, states: Sequence[tuple[Unfolded, ProfileState]]) -> None:
@@ -289,20 +256,53 @@ def _save_rejected(connection: Connection, states: Sequence[tuple[Unfolded, Prof
         )
 
 
+def _save_summaries(connection: Connection, states: Sequence[tuple[Unfolded, ProfileState]], now: datetime) -> set[str]:
+    """Summaries written by hand; one that was cleared goes, and another may be made. Returns whose changed."""
+    wanted = {unfolded.profile_id: state.summary for unfolded, state in states}
+    query = select(Profile.id, Profile.summary, Profile.summary_source)
+    stored = select_in(connection, query, Profile.id, wanted)
+    rows = []
+    for row in stored:
+        text = wanted[row.id]
+        is_manual = row.summary_source == "manual"
+        if (text is not None and (text != row.summary or not is_manual)) or (text is None and is_manual):
+            rows.append({"b_id": row.id, "summary": text, "summary_source": None if text is None else "manual"})
+    if rows:
+        table = Profile.__table__
+        change = update(Profile).where(table.c.id == bindparam("b_id"))
+        change = change.values(
+            summary=bindparam("summary"),
+            summary_source=bindparam("summary_source"),
+            summary_inputs=None,
+            summary_version=Profile.summary_version + 1,
+            summary_updated_at=now,
+        )
+        connection.execute(change, sorted(rows, key=itemgetter("b_id")))
+    return {str(row["b_id"]) for row in rows}
+
+
 def _mark_folded(
-    connection: Connection, states: Sequence[tuple[Unfolded, ProfileState]], changed: Container[str], now: datetime
+    connection: Connection,
+    states: Sequence[tuple[Unfolded, ProfileState]],
+    changed: Container[str],
+    now: datetime,
+    counts: bool,
 ) -> None:
     """``updated_at`` is when the profile last became another, not when somebody last looked."""
     table = Profile.__table__
     mine = update(Profile).where(table.c.id == bindparam("b_id"))
-    rows = [{"b_id": u.profile_id, "folded": u.changes} for u, _ in states]
+    rows = [
+        {"b_id": u.profile_id, "folded": u.changes if counts else u.changes - 1, "refold_at": state.refold_at}
+        for u, state in states
+    ]
     for is_changed, values in ((True, {"updated_at": now}), (False, {})):
         some = [row for row in rows if (row["b_id"] in changed) is is_changed]
         if some:
-            connection.execute(mine.values(folded=bindparam("folded"), **values), some)
+            settled = mine.values(folded=bindparam("folded"), refold_at=bindparam("refold_at"), **values)
+            connection.execute(settled, some)
 
 
-def _summary(unfolded: Unfolded, state: ProfileState, traits: _Difference, memories: _Difference) -> Folded:
+def _summary(unfolded: Unfolded, state: ProfileState, traits: Difference, memories: Difference) -> Folded:
     reasons: dict[str, int] = defaultdict(int)
     for reason in state.rejected.values():
         reasons[reason] += 1
@@ -317,9 +317,12 @@ def _summary(unfolded: Unfolded, state: ProfileState, traits: _Difference, memor
         memories_created=memory_actions.count("create"),
         memories_deleted=memory_actions.count("delete"),
         rejected=dict(reasons),
+        conflicts=sum(bool(t.alternatives) for t in state.traits),
     )
 
 
-def count_unfolded(engine: Engine) -> int:
+def count_unfolded(engine: Engine, as_of: datetime | None = None) -> int:
+    """How many ``load_unfolded`` would give."""
+    query = select(func.count()).where(or_(*_outdated(as_of or datetime.now(UTC))))
     with reading(engine) as connection:
-        return connection.execute(select(func.count()).where(Profile.changes != Profile.folded)).scalar_one()
+        return connection.execute(query).scalar_one()

@@ -1,0 +1,39 @@
+"""By which rules the profiles in the store were folded: where they change, all profiles are to be folded again."""
+
+from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from ingest_pipeline.store.engine import reading, write
+from ingest_pipeline.store.tables import Profile, StateRow
+
+FOLD = "fold"
+"""The row of ``store_state`` that holds the rules' fingerprint."""
+
+
+def mark_outdated(engine: Engine, fingerprint: str) -> bool:
+    """Mark every profile as changed when they were folded by other rules than these, or nobody knows by which.
+
+    Returns whether they were. Of several processes at once one does it.
+    """
+    with reading(engine) as connection:
+        if stored_fingerprint(connection) == fingerprint:
+            return False
+
+    def mark(connection: Connection) -> bool:
+        insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        statement = insert(StateRow).values(name=FOLD, value=fingerprint)
+        changed = statement.on_conflict_do_update(
+            index_elements=[StateRow.name],
+            set_={"value": statement.excluded.value},
+            where=StateRow.value != statement.excluded.value,
+        )
+        if not connection.execute(changed).rowcount:
+            return False
+        connection.execute(update(Profile).values(changes=Profile.changes + 1))
+        return True
+
+    return write(engine, mark)
+
+
+def stored_fingerprint(connection: Connection) -> str | None:
+    return connection.execute(select(StateRow.value).where(StateRow.name == FOLD)).scalar()
