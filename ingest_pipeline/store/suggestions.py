@@ -4,7 +4,6 @@ names that occur twice ─▶ the same company, or the same address before the @
 identifiers that several people claim ────────────────────────────────────────┴▶ suggestions, likeliest first
 """
 
-import hashlib
 import re
 import unicodedata
 from array import array
@@ -64,7 +63,9 @@ def normalise_name(name: str) -> str:
 
 
 def _words(text: str) -> list[str]:
-    letters = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    letters = text
+    if not text.isascii():
+        letters = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     return _NO_LETTERS.sub(" ", letters.casefold()).split()
 
 
@@ -111,8 +112,8 @@ def _namesakes(connection: Connection) -> list[tuple[int, str]]:
     import numpy as np
 
     # Two passes over the names, so that no more than their hashes need be held.
-    hashes = array("Q", (digest for digest, _ in _names(connection)))
-    values, counts = np.unique(np.frombuffer(hashes, dtype=np.uint64), return_counts=True)
+    hashes = array("q", (digest for digest, _ in _names(connection)))
+    values, counts = np.unique(np.frombuffer(hashes, dtype=np.int64), return_counts=True)
     twice = set(values[counts > 1].tolist())
     return list(islice((pair for pair in _names(connection) if pair[0] in twice), MAX_NAMESAKES)) if twice else []
 
@@ -123,7 +124,7 @@ def _names(connection: Connection) -> Iterator[tuple[int, str]]:
     for row in connection.execute(query.execution_options(yield_per=_PAGE)):
         name = normalise_name(row.display_name)
         if name:
-            yield int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest()), row.id
+            yield hash(name), row.id
 
 
 def _things_in_common(connection: Connection, profiles: Iterable[str]) -> Iterator[tuple[str, str]]:
