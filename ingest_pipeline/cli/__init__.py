@@ -7,7 +7,18 @@ import sys
 
 from sqlalchemy.exc import DBAPIError
 
-from ingest_pipeline.cli import database, editing, exporting, looking, merging, running, serving, texts, tracing
+from ingest_pipeline.cli import (
+    database,
+    editing,
+    exporting,
+    inspecting,
+    looking,
+    merging,
+    running,
+    serving,
+    texts,
+    tracing,
+)
 from ingest_pipeline.cli.app import app, complain
 from ingest_pipeline.console import tolerate_any_encoding
 from ingest_pipeline.errors import IngestError
@@ -18,6 +29,7 @@ __all__ = [
     "database",
     "editing",
     "exporting",
+    "inspecting",
     "looking",
     "main",
     "merging",

@@ -46,7 +46,7 @@ class Inbox:
         delivered: set[str] = set()
         for path in sorted(found):
             name = f"{source.value}/{path[len(folder) :].lstrip('/')}"
-            if _is_left_alone(name):
+            if is_left_alone(name):
                 continue
             if _MAILDIR.fullmatch(name):
                 name = lasting_name(name)
@@ -56,7 +56,7 @@ class Inbox:
                 delivered.add(name)
             info = found[path]
             is_mapped = path.rpartition("/")[0] in mapped
-            yield SourceFile(name, int(info.get("size") or 0), _modified(info), self._opener(path), is_mapped)
+            yield SourceFile(name, int(info.get("size") or 0), modified(info), self._opener(path), is_mapped)
 
     def options(self, source: Source, options: ReadOptions) -> ReadOptions:
         """The options for one source's folder: its ``_source.yaml`` goes before the settings."""
@@ -100,7 +100,8 @@ def sha256(file: SourceFile) -> str:
     return digest.hexdigest()
 
 
-def _is_left_alone(name: str) -> bool:
+def is_left_alone(name: str) -> bool:
+    """True for hidden files, system files and the folder's settings; ``name`` begins with the source's folder."""
     parts = _MAILDIR_FOLDER.sub("/", name).split("/")
     return any(part.startswith(".") or part == "__MACOSX" for part in parts) or parts[1] == folder_options.NAME
 
@@ -115,7 +116,7 @@ def lasting_name(name: str) -> str:
     return f"{match[1]}cur/{match[2]}" if match is not None else name
 
 
-def _modified(info: dict[str, Any]) -> float:
+def modified(info: dict[str, Any]) -> float:
     """Seconds since 1970, from whichever key the file system uses; 0 when it keeps no time."""
     for key in ("mtime", "LastModified", "updated", "last_modified", "modified", "created"):
         value = info.get(key)

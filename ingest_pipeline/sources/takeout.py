@@ -18,7 +18,22 @@ _MAILBOXES = (".mbox", ".mboxrd", ".mbx")
 
 
 def _detect(file: SourceFile, head: bytes) -> bool:
-    return head.startswith(ZIP_MAGIC)
+    """A zip that holds mail, or that cannot be opened: reading it says why."""
+    if not head.startswith(ZIP_MAGIC):
+        return False
+    try:
+        with open_zip(file, ReadOptions()) as archive:
+            return any(_is_mailbox(name) or _is_single(name) for name in archive.names())
+    except UnreadableFile:
+        return True
+
+
+def _is_mailbox(name: str) -> bool:
+    return name.lower().endswith(_MAILBOXES)
+
+
+def _is_single(name: str) -> bool:
+    return name.lower().endswith(".eml") or in_maildir(name)
 
 
 def _read(export: Export, options: ReadOptions) -> Iterator[Item]:
@@ -29,8 +44,8 @@ def _read(export: Export, options: ReadOptions) -> Iterator[Item]:
 
 def _archive_items(file: SourceFile, archive: Archive, options: ReadOptions) -> Iterator[Item]:
     names = archive.names()
-    mailboxes = [name for name in names if name.lower().endswith(_MAILBOXES)]
-    single = [name for name in names if name.lower().endswith(".eml") or in_maildir(name)]
+    mailboxes = [name for name in names if _is_mailbox(name)]
+    single = [name for name in names if _is_single(name)]
     if not mailboxes and not single:
         raise UnreadableFile(f"{file.name}: no mailbox (.mbox), .eml or Maildir in this zip")
     for member in mailboxes:
