@@ -3,7 +3,8 @@
     claims ── by moment ──▶ what wins each moment ──▶ runs: the value that holds (several: a conflict), those that ended
 
 At one moment the best source wins, then what was said last (a correction), then what is surer by a clear lead. Where
-that decides nothing the values are in conflict: all are kept until another moment, or a person, decides.
+that decides nothing a value that a person confirmed before wins; else the values are in conflict: all are kept until
+another moment, or a person, decides.
 
 A retraction ends the value that it names and no other. It also takes back what was claimed before it for a later time:
 "I left Acme in January", said in May, answers the signatures of February, but not one of June.
@@ -87,10 +88,12 @@ class Ended:
 
 @dataclass(slots=True)
 class Timeline:
-    """``current``: what holds, the shown value first; more than one is a conflict."""
+    """``current``: what holds, the shown value first; more than one is a conflict. ``vouched_for``: the value that a
+    person confirmed last, which wins where nothing else decides."""
 
     current: list[Run] = field(default_factory=list)
     past: list[Ended] = field(default_factory=list)
+    vouched_for: str | None = None
 
     def advance(self, claims: Sequence[Claim]) -> None:
         """Take in all claims of the next moment, which come in their order."""
@@ -98,6 +101,10 @@ class Timeline:
         if not claims:
             return
         contenders = _winners(claims)
+        if claims[-1].rank == BY_HAND:
+            self.vouched_for = claims[-1].key
+        if self.vouched_for in contenders:
+            contenders = [self.vouched_for]
         best = max((c for c in claims if c.key in contenders), key=Claim.order)
         runs = {run.key: run for run in self.current}
         for claim in claims:

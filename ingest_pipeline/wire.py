@@ -85,8 +85,13 @@ def trait_json(fact: Fact, profile_id: str) -> Object:
 
 
 def memory_json(fact: Fact, profile_id: str) -> Object:
-    """The API's memory, and of our own ``edit``: who wrote, revised or confirmed it."""
-    return _memory(fact, profile_id) | {"edit": edit_json(fact.edit)}
+    """The API's memory; of our own ``eventAt``, the day an event is on, ``sightings``, how many independent texts say
+    it, and ``edit``, who wrote, revised or confirmed it."""
+    return _memory(fact, profile_id) | {
+        "eventAt": time_json(fact.event_at),
+        "sightings": fact.sightings,
+        "edit": edit_json(fact.edit),
+    }
 
 
 def _memory(fact: Fact, profile_id: str) -> Object:
@@ -96,7 +101,7 @@ def _memory(fact: Fact, profile_id: str) -> Object:
         "content": fact.value,
         "type": fact.key,
         "importance": fact.importance,
-        "decayFactor": 1.0,
+        "decayFactor": fact.decay,
         "sourceMessageIds": _documents(fact.proofs),
         "createdAt": time_json(fact.created_at),
         "lastAccessedAt": None,

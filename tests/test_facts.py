@@ -44,14 +44,15 @@ def by_key(facts: ProfileFacts) -> dict[str, Fact]:
 
 
 def test_a_profile_with_everything(engine: Engine, profile: str) -> None:
-    """Traits by key, memories by importance, earlier values, documents by source."""
+    """Traits by key, memories by what is left of their importance, earlier values, documents by source."""
     facts = load_facts(engine, profile)
     assert (facts.id, facts.external_id, facts.name, facts.identifiers) == (profile, "crm-1", None, ())
     assert facts.documents == {"direct": 4}
     assert [trait.key for trait in facts.traits] == ["interests", "location"]
     assert by_key(facts)["interests"].value == ["chess", "jazz"]
-    importances = [memory.importance for memory in facts.memories]
-    assert importances == sorted(importances, key=lambda i: -(i or 0))
+    weights = [(memory.importance or 0) * memory.decay for memory in facts.memories]
+    assert weights == sorted(weights, reverse=True)
+    assert 0 < min(weights) < max(weights) < 1
     assert {memory.value for memory in facts.memories} == {
         "Manages a team of 12 people.",
         "Is evaluating the enterprise plan.",

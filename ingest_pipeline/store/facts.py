@@ -2,16 +2,18 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, func, select
 
+from ingest_pipeline.decay import decay
 from ingest_pipeline.documents import Json
 from ingest_pipeline.edits import Edit, claim_key
 from ingest_pipeline.errors import InvalidInput, ProfileNotFound
 from ingest_pipeline.store.edits import load_edits
 from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.memory_ids import find_memories
 from ingest_pipeline.store.neighbourhood import ANCHOR
 from ingest_pipeline.store.tables import (
     DocumentRow,
@@ -61,6 +63,8 @@ class Fact:
 
     ``source``: ``extracted``, ``manual`` or ``inferred``. ``alternatives``: values that the evidence cannot choose
     between and ``value``; each one's proofs name it. ``edit``: who set, confirmed or revised it, when anybody did.
+    Of a memory: ``event_at`` is the day an event is on, ``sightings`` counts independent pieces of evidence, ``decay``
+    (0–1) is what is left of ``importance`` when it is read.
     """
 
     id: str
@@ -78,6 +82,9 @@ class Fact:
     proofs: tuple[Proof, ...]
     alternatives: tuple[Json, ...] = ()
     edit: Edit | None = None
+    event_at: datetime | None = None
+    sightings: int = 0
+    decay: float = 1.0
 
     def proofs_of(self, value: Json) -> list[Proof]:
         """The proofs that name this value, or element."""
@@ -144,8 +151,9 @@ class ProfileFacts:
         return self.external_id or next(addresses, self.id)
 
 
-def load_facts(engine: Engine, profile_id: str) -> ProfileFacts:
-    """Everything about one profile, its evidence by one query. Raises ProfileNotFound."""
+def load_facts(engine: Engine, profile_id: str, at: datetime | None = None) -> ProfileFacts:
+    """Everything about one profile, its evidence by one query; memories by what their importance is ``at`` that time
+    (now). Raises ProfileNotFound."""
     with reading(engine) as connection:
         row = connection.execute(select(Profile.__table__).where(Profile.id == profile_id)).one_or_none()
         if row is None:
@@ -169,13 +177,14 @@ def load_facts(engine: Engine, profile_id: str) -> ProfileFacts:
             identifiers=_load_identifiers(connection, profile_id),
             documents=dict(sorted((source, n) for source, n in connection.execute(counts))),
             traits=_load_traits(connection, profile_id, proofs, edits),
-            memories=_load_memories(connection, profile_id, proofs, edits),
+            memories=_load_memories(connection, profile_id, proofs, edits, at or datetime.now(UTC)),
             history=_load_history(connection, profile_id, edits),
         )
 
 
 def load_fact(engine: Engine, profile_id: str, reference: str) -> tuple[Fact, tuple[Past, ...]]:
-    """One fact with the values its trait had before, by trait key, or by an id or the first characters of one.
+    """One fact with the values its trait had before, by trait key, or by an id or the first characters of one; a memory
+    also by an id that it had before other sentences joined it.
 
     Raises InvalidInput when there is none, or when several ids start so.
     """
@@ -184,6 +193,10 @@ def load_fact(engine: Engine, profile_id: str, reference: str) -> tuple[Fact, tu
     found = [fact for fact in everything if fact.kind == "trait" and fact.key == reference]
     if not found and len(reference) >= _MIN_ID:
         found = [fact for fact in everything if fact.id.startswith(reference.lower())]
+        if not found:
+            with reading(engine) as connection:
+                led_to = find_memories(connection, profile_id, reference)
+            found = [fact for fact in facts.memories if fact.id in led_to]
     if len(found) > 1:
         raise InvalidInput("ambiguous_fact", "several ids start with these characters; write more of them")
     if found:
@@ -232,14 +245,14 @@ def _load_traits(
 
 
 def _load_memories(
-    connection: Connection, profile_id: str, proofs: dict[str, list[Proof]], edits: dict[str, Edit]
+    connection: Connection, profile_id: str, proofs: dict[str, list[Proof]], edits: dict[str, Edit], at: datetime
 ) -> tuple[Fact, ...]:
     query = (
         select(Memory.__table__)
         .where(Memory.profile_id == profile_id)
         .order_by(Memory.importance.desc(), Memory.occurred_at.desc(), Memory.id)
     )
-    return tuple(
+    memories = [
         Fact(
             id=row.id,
             kind="memory",
@@ -255,9 +268,13 @@ def _load_memories(
             updated_at=row.updated_at,
             proofs=tuple(proofs[row.id]),
             edit=edits.get(row.edit_id),
+            event_at=row.event_at,
+            sightings=row.sightings,
+            decay=decay(row.type, row.occurred_at, row.event_at, at),
         )
         for row in connection.execute(query)
-    )
+    ]
+    return tuple(sorted(memories, key=lambda memory: -(memory.importance or 0.0) * memory.decay))
 
 
 def _load_history(connection: Connection, profile_id: str, edits: dict[str, Edit]) -> tuple[Past, ...]:
