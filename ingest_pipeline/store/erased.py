@@ -133,10 +133,15 @@ def reference_marks(reference: str) -> set[Mark]:
     return marks
 
 
+def was_erased(connection: Connection, reference: str) -> bool:
+    """Whether somebody erased has this identifier or external id."""
+    erased = load_erased(connection)
+    return erased is not None and any(erased.knows(mark) for mark in reference_marks(reference))
+
+
 def check_not_erased(connection: Connection, reference: str) -> None:
     """Raise InvalidInput (``profile_erased``) when the external id or address is an erased person's."""
-    erased = load_erased(connection)
-    if erased and any(erased.knows(mark) for mark in reference_marks(reference)):
+    if was_erased(connection, reference):
         raise InvalidInput(
             "profile_erased",
             "this person was erased; `ingest forget --allow-return` with the same identifier lets them come back",

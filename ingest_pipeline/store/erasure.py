@@ -13,6 +13,7 @@ from ingest_pipeline.erased import Traces
 from ingest_pipeline.errors import ProfileNotFound
 from ingest_pipeline.llm.tables import LlmBatchDocumentRow, LlmBatchItemRow, LlmCacheRow, LlmCallRow
 from ingest_pipeline.store.engine import reading, write
+from ingest_pipeline.store.neighbourhood import ANCHOR, MANUAL
 from ingest_pipeline.store.people import lock_identities, mark_changed, reassign
 from ingest_pipeline.store.tables import (
     DocumentRow,
@@ -66,13 +67,13 @@ def load_subject(connection: Connection, profile_id: str) -> Subject:
     keys = PersonIdentifier.identifier_id.in_([row.id for row in identifiers]) & (PersonIdentifier.relation == "key")
     described = select(PersonRow.id, PersonRow.namespace, PersonRow.name)
     persons = list(connection.execute(described.join(PersonIdentifier).where(keys)))
-    named = [row for row in persons if row.name]
+    named = [row for row in persons if row.name and not row.namespace.startswith(MANUAL)]
     return Subject(
         tuple(profiles),
         tuple(sorted(row.id for row in identifiers)),
         tuple(sorted(row.id for row in persons)),
         Traces(
-            frozenset(Identifier(row.kind, row.value) for row in identifiers),
+            frozenset(Identifier(row.kind, row.value) for row in identifiers if row.kind != ANCHOR),
             frozenset({row.name for row in named} | {row.display_name for row in rows if row.display_name}),
             frozenset((row.namespace, row.name) for row in named),
             frozenset(row.external_id for row in rows if row.external_id),
@@ -188,12 +189,10 @@ def erase_subject(connection: Connection, subject: Subject, now: datetime) -> Co
         mine = table.profile_id.in_(subject.profiles)
         gone[table.__tablename__] += connection.execute(delete(table).where(mine)).rowcount
     _anonymise(connection, LlmCallRow.profile_id, subject.profiles)
-    links = PersonIdentifier.person_id.in_(subject.persons) | PersonIdentifier.identifier_id.in_(subject.identifiers)
-    others = select(PersonIdentifier.identifier_id).where(links).distinct()
-    shared = set(connection.execute(others).scalars()) - set(subject.identifiers)
-    connection.execute(delete(PersonIdentifier).where(links))
+    connection.execute(update(Profile).where(Profile.retired_into.in_(subject.profiles)).values(retired_into=None))
+    persons, shared = _erase_links(connection, subject)
     theirs: tuple[tuple[Any, Sequence[str]], ...] = (
-        (PersonRow, subject.persons),
+        (PersonRow, persons),
         (IdentifierRow, subject.identifiers),
         (Profile, subject.profiles),
     )
@@ -201,6 +200,18 @@ def erase_subject(connection: Connection, subject: Subject, now: datetime) -> Co
         gone[row.__tablename__] += connection.execute(delete(row).where(row.id.in_(ids))).rowcount
     reassign(connection, shared, now)
     return gone
+
+
+def _erase_links(connection: Connection, subject: Subject) -> tuple[list[str], set[str]]:
+    """Take the person's identifiers from whoever has them; returns the persons that are left without any, decisions by
+    hand included, and the identifiers of others that the person claimed as well."""
+    links = PersonIdentifier.person_id.in_(subject.persons) | PersonIdentifier.identifier_id.in_(subject.identifiers)
+    rows = list(connection.execute(select(PersonIdentifier.person_id, PersonIdentifier.identifier_id).where(links)))
+    connection.execute(delete(PersonIdentifier).where(links))
+    touched = {row.person_id for row in rows}
+    left = select(PersonIdentifier.person_id).distinct()
+    alive = {row.person_id for row in select_in(connection, left, PersonIdentifier.person_id, touched)}
+    return sorted(touched - alive), {row.identifier_id for row in rows} - set(subject.identifiers)
 
 
 def _zero_what_goes(connection: Connection) -> None:
