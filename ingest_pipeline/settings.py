@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     internal_domains: Annotated[frozenset[str], NoDecode] = frozenset()
     timezone: str = "UTC"
     phone_region: str = ""
+    exclude_columns: Annotated[frozenset[str], NoDecode] = frozenset()
     imap_url: str = ""
     imap_password: SecretStr | None = None
     imap_folders: Annotated[tuple[str, ...], NoDecode] = ("INBOX",)
@@ -85,8 +86,9 @@ class Settings(BaseSettings):
     upstream_base_urls: Annotated[frozenset[str], NoDecode] = frozenset()
 
     @field_validator(
-        "internal_domains", "fallback_models", "imap_folders", "trusted_proxies", "upstream_base_urls", mode="before"
-    )
+        "internal_domains", "fallback_models", "imap_folders", "trusted_proxies", "upstream_base_urls",
+        "exclude_columns", mode="before",
+    )  # fmt: skip
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -117,6 +119,11 @@ class Settings(BaseSettings):
     @classmethod
     def _lower(cls, value: frozenset[str]) -> frozenset[str]:
         return frozenset(domain.lower().removeprefix("@") for domain in value)
+
+    @field_validator("exclude_columns")
+    @classmethod
+    def _labels(cls, value: frozenset[str]) -> frozenset[str]:
+        return frozenset(" ".join(label.lower().split()) for label in value)
 
     @field_validator("imap_url")
     @classmethod
@@ -182,6 +189,7 @@ class Settings(BaseSettings):
         return ReadOptions(
             internal_domains=self.internal_domains,
             phone_region=self.phone_region.upper(),
+            exclude_columns=self.exclude_columns,
             timezone=self.timezone,
             keep_days=self.keep_days,
         )

@@ -94,3 +94,8 @@ def test_keys_are_not_shown(environment: pytest.MonkeyPatch) -> None:
         load_settings()
     environment.delenv("INGEST_RPM")
     assert "sk-" not in str(error.value) + repr(load_settings()) + load_settings().model_dump_json()
+
+
+def test_columns_to_leave_out_are_labels_in_lower_case(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("INGEST_EXCLUDE_COLUMNS", "Birthdate, Marital  Status,")
+    assert load_settings().read_options().exclude_columns == {"birthdate", "marital status"}
