@@ -85,6 +85,8 @@ def converted(value: Json | Broken, kind: type[Kind]) -> Kind | Broken:
         return value
     try:
         return msgspec.convert(value, kind)
+    except UnicodeEncodeError:  # a key that is no text
+        return Broken(NOT_JSON)
     except msgspec.ValidationError as error:
         spare = getattr(kind, "SPARE", ())
         if isinstance(value, dict) and any(name in value for name in spare):
@@ -113,8 +115,9 @@ class JsonCursor:
 
     def __init__(self, stream: BinaryIO) -> None:
         first = stream.read(CHUNK_BYTES)
-        decoder = codecs.getincrementaldecoder(json.detect_encoding(first[:4]) if first else "utf-8")
-        self._decoder = decoder("surrogateescape")
+        charset = json.detect_encoding(first[:4]) if first else "utf-8"
+        # The decoders of UTF-16 and UTF-32 escape nothing.
+        self._decoder = codecs.getincrementaldecoder(charset)("surrogateescape" if "utf-8" in charset else "replace")
         self._stream = stream
         self._text = self._decoder.decode(first)
         self._at = 0
