@@ -133,7 +133,8 @@ def _mailbox(raw: str, blanked: str) -> tuple[str | None, str] | None:
             return None
         comment = _COMMENT.search(raw)
         address, name = bare[0], comment[1] if comment is not None else ""
-    address = address.strip(".'\"").lower()
+    # Control characters in an address are damage, and a database takes no NUL.
+    address = "".join(filter(str.isprintable, address.strip(".'\"").lower()))
     local, _, domain = address.partition("@")
     return (clean_name(name), address) if local and domain else None
 
