@@ -83,8 +83,8 @@ def forget(
 ) -> Forgotten:
     """Erase a person and prove it. ``folders`` are looked through beside the database.
 
-    Raises ProfileNotFound, ConfigurationError for a wrong or missing key, StoreUnavailable when the database's files are
-    held open; what was deleted by then stays deleted.
+    Raises ProfileNotFound, ConfigurationError for a wrong or missing key, StoreUnavailable when the database's files
+    are held open; what was deleted by then stays deleted.
     """
     with reading(engine) as connection:
         subject = load_subject(connection, profile_id)
@@ -130,10 +130,8 @@ def _unshared(engine: Engine, subject: Subject) -> tuple[frozenset[str], int]:
 
     Of two people with one name nobody can say whose it is in a text.
     """
-    names = {
-        name: Erased(b"names", frozenset()).adding(Traces(names=frozenset({name})).marks())
-        for name in subject.traces.names
-    }
+    nobody = Erased(b"names", frozenset())
+    names = {name: nobody.adding(Traces(names=frozenset({name})).marks()) for name in subject.traces.names}
     shared: set[str] = set()
     namesakes = 0
     for other in load_living_names(engine, subject):

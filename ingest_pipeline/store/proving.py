@@ -49,9 +49,9 @@ def purge(engine: Engine, sleep: Callable[[float], None] = time.sleep) -> None:
             for table in Base.metadata.sorted_tables:
                 connection.execute(text(f'VACUUM "{table.name}"'))
         return
-    connection = engine.raw_connection()
+    raw = engine.raw_connection()
     try:
-        cursor = connection.cursor()
+        cursor = raw.cursor()
         cursor.execute("PRAGMA secure_delete = ON")
         cursor.execute("VACUUM")
         for _ in range(_CHECKPOINT_TRIES):
@@ -60,7 +60,7 @@ def purge(engine: Engine, sleep: Callable[[float], None] = time.sleep) -> None:
                 return
             sleep(_CHECKPOINT_PAUSE_S)
     finally:
-        connection.close()
+        raw.close()
     raise StoreUnavailable(
         "all of it is deleted, but the database's log cannot be emptied while somebody else reads; "
         "run the command again with the same identifier once the sync is done"
@@ -84,9 +84,8 @@ def _scan_table(
 ) -> Scanned:
     rows = identifiers = texts = 0
     with reading(engine) as connection:
-        progress.start(
-            f"proving {table.name}", connection.execute(select(func.count()).select_from(table)).scalar_one()
-        )
+        total = connection.execute(select(func.count()).select_from(table)).scalar_one()
+        progress.start(f"proving {table.name}", total)
         found = connection.execute(select(*columns).execution_options(yield_per=PAGE))
         for page in found.partitions():
             for row in page:
@@ -100,11 +99,8 @@ def _scan_table(
 
 def database_files(url: str | None) -> list[Path]:
     """A SQLite database's file with what SQLite keeps beside it; none for another database."""
-    return (
-        [path for path in map(Path, (f"{url}{end}" for end in ("", "-wal", "-journal"))) if path.is_file()]
-        if url
-        else []
-    )
+    paths = [Path(f"{url}{end}") for end in ("", "-wal", "-journal")] if url else []
+    return [path for path in paths if path.is_file()]
 
 
 def scan_files(paths: Iterable[Path], needles: Needles, samples: Samples, progress: Progress) -> Iterator[Scanned]:
