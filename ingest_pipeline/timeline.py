@@ -45,8 +45,9 @@ class Claim:
     retracted: bool
     source: Observed | Edit
 
-    def order(self) -> tuple[datetime, int, datetime, float, str]:
-        return (self.moment, self.rank, self.said, self.confidence, self.source.id)
+    def order(self) -> tuple[datetime, int, datetime, float, str, str]:
+        # Ids come last: an extraction by another model gives others.
+        return (self.moment, self.rank, self.said, self.confidence, str(self.value), self.source.id)
 
 
 @dataclass(slots=True)

@@ -182,7 +182,7 @@ class _TraitFold:
         for claim in claims:
             elements.setdefault(claim.key, []).append(claim)
         lines = []
-        for element in elements.values():
+        for _, element in sorted(elements.items()):
             spelling = max(element, key=Claim.order).value
             lines.append(build([replace(claim, value=spelling) for claim in element]))
         return lines
