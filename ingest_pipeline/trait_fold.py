@@ -39,7 +39,7 @@ def value_key(value: Json) -> str:
 def element_key(value: Json) -> str:
     """As ``value_key``, for the elements of an array: "E-Mail", "e mail" and "email" are one, and so are plurals."""
     key = _NOT_WORDS.sub("", value_key(value))
-    return key[:-1] if len(key) > 4 and key[-1] == "s" and key[-2] not in "sui" and key[-2].isalpha() else key
+    return key[:-1] if len(key) > 3 and key[-1] == "s" and key[-2] not in "sui" and key[-2].isalpha() else key
 
 
 def fold_trait(
