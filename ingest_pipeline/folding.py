@@ -4,12 +4,13 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import IntegrityError
 
 from ingest_pipeline.extraction.traits import TraitSchema
 from ingest_pipeline.fold import fold, fold_fingerprint
 from ingest_pipeline.states import DEFAULT_RULES, Rules
 from ingest_pipeline.store.fold_rules import mark_outdated
-from ingest_pipeline.store.profiles import Folded, load_unfolded, save_states
+from ingest_pipeline.store.profiles import Folded, Unfolded, load_unfolded, save_states
 
 
 def mark_outdated_folds(engine: Engine, schema: TraitSchema, rules: Rules = DEFAULT_RULES) -> bool:
@@ -34,6 +35,14 @@ def fold_profiles(
     fingerprint = fold_fingerprint(schema, rules)
     if profiles is None:
         mark_outdated(engine, fingerprint)
-    for page in load_unfolded(engine, profiles, as_of=moment, changed_only=changed_only):
+
+    def save(page: Sequence[Unfolded]) -> list[Folded]:
         states = [(u, fold(u.profile_id, u.observations, u.edits, schema, rules, moment)) for u in page]
-        yield from save_states(engine, states, fingerprint)
+        return save_states(engine, states, fingerprint)
+
+    for page in load_unfolded(engine, profiles, as_of=moment, changed_only=changed_only):
+        try:
+            yield from save(page)
+        except IntegrityError:  # a document that proves something was erased since it was loaded
+            for current in load_unfolded(engine, [u.profile_id for u in page], as_of=moment):
+                yield from save(current)

@@ -69,9 +69,18 @@ def test_a_forgotten_answer_is_asked_for_again(tx: Transaction) -> None:
     assert cache.claim(tx, THEIRS, NOW) is None
 
 
+def test_an_answer_whose_claim_was_erased_is_not_kept(tx: Transaction) -> None:
+    """The call was under way when the person that it asked about was erased."""
+    cache.claim(tx, MINE, NOW)
+    cache.release(tx, MINE)
+    cache.fill(tx, MINE, ProviderReply("text", "stop", 1, 1), NOW)
+    assert cache.find(tx, ["k"]) is None
+
+
 def test_the_first_key_that_has_an_answer_wins(tx: Transaction) -> None:
     """Keys are in the order of the models: the primary one's answer is preferred."""
     for key in ("b", "a"):
+        cache.claim(tx, Entry(key, key, "me"), NOW)
         cache.fill(tx, Entry(key, key, "me"), ProviderReply(key, "stop", 1, 1), NOW)
     found = cache.find(tx, ["x", "a", "b"])
     assert found is not None

@@ -290,7 +290,8 @@ class BatchLedger:
     def _fill(
         self, connection: Connection, batch: Batch, keys: Mapping[str, str | None], answers: Answers, now: datetime
     ) -> None:
-        """Keep the answers that came; give up the claims of the others."""
+        """Keep the answers that came, but for those whose claim was erased with a person; give up the other claims."""
+        claimed = {row.key for row in select_in(connection, select(LlmCacheRow.key), LlmCacheRow.key, sorted(answers))}
         rows = [
             {
                 "key": key, "profile_id": keys[key], "state": ANSWERED, "worker": batch.id, "model": batch.model,
@@ -298,7 +299,7 @@ class BatchLedger:
                 "input_tokens": answer.reply.input_tokens, "output_tokens": answer.reply.output_tokens,
                 "answered_at": now,
             }
-            for key, answer in sorted(answers.items()) if key in keys and answer.reply is not None
+            for key, answer in sorted(answers.items()) if key in keys and key in claimed and answer.reply is not None
         ]  # fmt: skip
         kept = ("state", "worker", "model", "answer", "finish_reason", "input_tokens", "output_tokens", "answered_at")
         upsert(connection, LlmCacheRow, rows, update=kept)

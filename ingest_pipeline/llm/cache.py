@@ -94,7 +94,7 @@ def take_over(tx: Transaction, entry: Entry, dead: str) -> bool:
 
 
 def fill(tx: Transaction, entry: Entry, reply: ProviderReply, now: datetime) -> None:
-    """Keep the answer, whoever holds the claim meanwhile, also when it was erased with its profile's other rows."""
+    """Keep the answer, whoever holds the claim meanwhile; not where it is gone: it was erased with its person then."""
     answer = given(
         state=ANSWERED,
         worker=entry.worker,
@@ -105,9 +105,7 @@ def fill(tx: Transaction, entry: Entry, reply: ProviderReply, now: datetime) -> 
         output_tokens=reply.output_tokens,
         answered_at=now,
     )
-    if not tx.count(_FILL, row=entry.key, **answer):
-        _insert_claim(tx, entry, now)
-        tx.run(_FILL, row=entry.key, **answer)
+    tx.run(_FILL, row=entry.key, **answer)
 
 
 def release(tx: Transaction, entry: Entry) -> None:

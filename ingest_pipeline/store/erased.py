@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, func, select, update
 
@@ -180,6 +181,22 @@ def screen(connection: Connection, records: Sequence[Record], now: datetime) -> 
         else:
             kept.append(erased.blank_record(replace(record, subjects=subjects)))
     return Screened(kept, frozenset(left_out), erased.blank)
+
+
+def drop_erased(connection: Connection, observations: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The rows of observations by id, without those of a text that was blanked while it was being extracted."""
+    erased = load_erased(connection) if observations else None
+    if erased is None:
+        return observations
+    wanted = {row["document_id"] for row in observations.values()}
+    query = select(DocumentRow.id, DocumentRow.text)
+    texts = {row.id: row.text for row in select_in(connection, query, DocumentRow.id, sorted(wanted))}
+
+    def stands(row: dict[str, Any]) -> bool:
+        said: bool = texts[row["document_id"]][row["start_char"] : row["end_char"]] == row["quote"]
+        return said and erased.blank_json([row["value"], row["stated"]]) == [row["value"], row["stated"]]
+
+    return {i: row for i, row in observations.items() if stands(row)}
 
 
 def _learn(connection: Connection, erased: Erased, people: Sequence[Person], now: datetime) -> Erased:

@@ -57,8 +57,9 @@ class Subject:
 
 
 def load_subject(connection: Connection, profile_id: str) -> Subject:
-    """The person with this profile. Raises ProfileNotFound."""
-    profiles = _with_merged(connection, profile_id)
+    """The person with this profile, or with the one that it was merged into. Raises ProfileNotFound."""
+    living = connection.execute(select(Profile.merged_into).where(Profile.id == profile_id)).scalar()
+    profiles = _with_merged(connection, living or profile_id)
     rows = list(connection.execute(select(Profile.display_name, Profile.external_id).where(Profile.id.in_(profiles))))
     if not rows:
         raise ProfileNotFound

@@ -26,6 +26,7 @@ from ingest_pipeline.extraction.base import Extraction, Observation, Status
 from ingest_pipeline.llm.errors import IN_BATCH
 from ingest_pipeline.llm.tables import LlmBatchDocumentRow
 from ingest_pipeline.store.engine import reading, write
+from ingest_pipeline.store.erased import drop_erased
 from ingest_pipeline.store.people import mark_changed
 from ingest_pipeline.store.tables import DocumentRow, ExtractionRow, ObservationRow, Profile
 from ingest_pipeline.store.upsert import IN_LIST, batches, select_in, upsert
@@ -176,6 +177,7 @@ def _save(
         update=("model", "status", "reason", "n_observations", "dropped", "extracted_at", "run_id"),
         add=("calls", "input_tokens", "output_tokens", "cost_usd", "attempts"),
     )
+    observations = drop_erased(connection, observations)
     superseded = _supersede(connection, [e.document_id for e in finished], observations.keys())
     upsert(connection, ObservationRow, list(observations.values()), update=("superseded",))
     for state, of in (("done", finished), ("failed", [e for e in extractions if e.status is Status.FAILED])):
