@@ -112,7 +112,8 @@ def load_mapping(file: SourceFile) -> Mapping:
     if len(content) > MAX_MAPPING_BYTES:
         raise UnreadableFile(f"{file.name}: larger than {MAX_MAPPING_BYTES} bytes")
     try:
-        values = yaml.safe_load(content)
+        # Texts only: a column may be called no, on or 2024.
+        values = yaml.load(content, yaml.BaseLoader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         raise UnreadableFile(f"{file.name}: not YAML" + (f" at line {mark.line + 1}" if mark else "")) from None
@@ -150,9 +151,9 @@ def _table(name: str, values: Any) -> TableMapping:
 
 def _names(where: str, value: Any) -> tuple[str, ...]:
     names = value if isinstance(value, list) else [value]
-    if not names or not all(isinstance(name, str | int) for name in names):
+    if not names or not all(isinstance(name, str) for name in names):
         raise UnreadableFile(f"{where}: must be a column or a list of columns")
-    return tuple(str(name) for name in names)
+    return tuple(names)
 
 
 def _fields(where: str, value: Any) -> tuple[tuple[str, str], ...]:
@@ -160,9 +161,9 @@ def _fields(where: str, value: Any) -> tuple[tuple[str, str], ...]:
     fields: list[tuple[str, str]] = []
     for entry in entries:
         pairs = list(entry.items()) if isinstance(entry, dict) else [(entry, entry)]
-        if not all(isinstance(part, str | int) for pair in pairs for part in pair):
+        if not all(isinstance(part, str) for pair in pairs for part in pair):
             raise UnreadableFile(f"{where}: must be columns, or column: label")
-        fields += [(str(column), str(label).replace(":", "").strip()) for column, label in pairs]
+        fields += [(column, label.replace(":", "").strip()) for column, label in pairs]
     return tuple(fields)
 
 
