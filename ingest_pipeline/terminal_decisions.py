@@ -48,10 +48,8 @@ def _memory_line(decided: Decided) -> str:
     name = f"memory {fact.id[:SHORT_ID]}" if fact else "memory"
     edit = decided.edits[-1]
     match edit.action:
-        case Action.SET if decided.after:
-            return f"{name}: {value_text(decided.after.value)}, written by hand"
         case Action.SET:
-            return "memory: recorded, but not shown: one like it is rejected; `ingest unreject` takes that back"
+            return f"{name}: {_shown(decided.after)}, written by hand"
         case Action.REVISE:
             return f"{name}: {_revision(decided)}"
         case Action.CONFIRM:

@@ -63,9 +63,10 @@ class ShownMemory:
 class Held:
     """What a decision is made on: the tables of one profile, locked against other decisions."""
 
-    def __init__(self, connection: Connection, profile_id: str) -> None:
+    def __init__(self, connection: Connection, profile_id: str, schema: TraitSchema) -> None:
         self._connection = connection
         self.profile_id = profile_id
+        self._schema = schema
 
     @cached_property
     def edits(self) -> list[Edit]:
@@ -73,7 +74,7 @@ class Held:
 
     @cached_property
     def standing(self) -> Standing:
-        return standing(self.edits)
+        return standing(self.edits, self._schema)
 
     def shown(self, key: str) -> list[Json]:
         """The values that the tables show for a trait: one, or the elements; none without such a trait."""
@@ -144,7 +145,7 @@ def decide(editor: Editor, profile_id: str, audited: Audited, plan: Plan, fact: 
 
     def save(connection: Connection) -> tuple[str, list[Edit]]:
         living = hold_profile(connection, profile_id)
-        edits = save_edits(connection, living, plan(Held(connection, living)), actor)
+        edits = save_edits(connection, living, plan(Held(connection, living, editor.schema)), actor)
         first = edits[0]
         detail = {"kind": first.kind.value, "key": first.key, "edits": len(edits)}
         append(connection, actor, editor.via, audited, living, detail, first.at)

@@ -50,7 +50,10 @@ def check_element(trait: Trait, value: Json) -> Json:
 
 def distinct(values: Iterable[Json]) -> list[Json]:
     """Without those that differ by spelling only; the first spelling stays."""
-    return list({claim_key(value): value for value in reversed(list(values))}.values())[::-1]
+    found: dict[str, Json] = {}
+    for value in values:
+        found.setdefault(claim_key(value), value)
+    return list(found.values())
 
 
 def unknown_trait(schema: TraitSchema) -> InvalidInput:

@@ -25,7 +25,8 @@ def add_memory(
 ) -> Decided:
     """Write a memory. It stays until it is rejected or cleared; evidence for the same sentence adds to it.
 
-    Raises InvalidInput: ``invalid_content``, ``invalid_memory_type``, ``invalid_importance``, ``already_rejected``.
+    A sentence that was rejected before is there again. Raises InvalidInput: ``invalid_content``,
+    ``invalid_memory_type``, ``invalid_importance``.
     """
     sentence, of_type, weight = check_content(content), check_memory_type(kind), check_importance(importance)
     target = claim_key(sentence)
@@ -34,13 +35,8 @@ def add_memory(
         "type": of_type.value,
         "importance": IMPORTANCE[of_type] if weight is None else weight,
     }
-
-    def plan(held: Held) -> list[Draft]:
-        if target in held.standing.rejected_memories:
-            raise InvalidInput("already_rejected", "this sentence is rejected; `ingest unreject` takes that back")
-        return [Draft(Action.SET, Target.MEMORY, of_type.value, target, value)]
-
-    return decide(editor, profile_id, Audited.REMEMBER, plan)
+    draft = Draft(Action.SET, Target.MEMORY, of_type.value, target, value)
+    return decide(editor, profile_id, Audited.REMEMBER, lambda _: [draft])
 
 
 def revise_memory(

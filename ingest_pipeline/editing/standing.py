@@ -3,17 +3,21 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ingest_pipeline.edits import Action, Edit, Target
+from ingest_pipeline.documents import Json
+from ingest_pipeline.edits import Action, Edit, Target, claim_key
+from ingest_pipeline.extraction.traits import TraitSchema
+from ingest_pipeline.trait_fold import element_key, value_key
 
 ClaimRef = tuple[str, str]
-"""(trait key, ``claim_key`` of the value)."""
+"""A trait's key, and what spellings of the value share."""
 
 
 @dataclass(slots=True)
 class Standing:
-    """``values``: what is set by hand, by trait key. Memories by target. ``summary``: the text that was set."""
+    """``values``: what is set by hand, by trait key and spelling. Memories by target. ``summary``: the one written."""
 
-    values: dict[str, Edit] = field(default_factory=dict)
+    schema: TraitSchema
+    values: dict[str, dict[str, Json]] = field(default_factory=dict)
     confirmed: dict[ClaimRef, Edit] = field(default_factory=dict)
     rejected: dict[ClaimRef, Edit] = field(default_factory=dict)
     written: dict[str, Edit] = field(default_factory=dict)
@@ -22,9 +26,17 @@ class Standing:
     rejected_memories: dict[str, Edit] = field(default_factory=dict)
     summary: Edit | None = None
 
-    def rejected_of(self, key: str) -> dict[str, Edit]:
-        """Rejected values of a trait, by target."""
-        return {target: edit for (trait, target), edit in self.rejected.items() if trait == key}
+    def spelling(self, key: str, value: Json) -> str:
+        """What spellings of a trait's value share, as the fold compares them."""
+        trait = self.schema.get(key)
+        return element_key(value) if trait and trait.value_type == "array" else value_key(value)
+
+    def is_rejected(self, key: str, value: Json) -> bool:
+        return (key, self.spelling(key, value)) in self.rejected
+
+    def is_set(self, key: str, value: Json) -> bool:
+        """Whether somebody set the trait to this, or to a list with it."""
+        return self.spelling(key, value) in self.values.get(key, {})
 
     def is_decided(self, key: str) -> bool:
         """Whether a trait's value is set, or one of its values confirmed."""
@@ -35,9 +47,9 @@ class Standing:
         return any(target in held for held in (self.written, self.revised, self.confirmed_memories))
 
 
-def standing(edits: Iterable[Edit]) -> Standing:
+def standing(edits: Iterable[Edit], schema: TraitSchema) -> Standing:
     """The edits that stand."""
-    result = Standing()
+    result = Standing(schema)
     for edit in sorted(edits, key=Edit.rank):
         if edit.kind is Target.TRAIT:
             _apply_to_trait(result, edit)
@@ -49,10 +61,12 @@ def standing(edits: Iterable[Edit]) -> Standing:
 
 
 def _apply_to_trait(result: Standing, edit: Edit) -> None:
-    reference = (edit.key, edit.target or "")
+    spelling = result.spelling(edit.key, edit.target or "")
+    reference = (edit.key, spelling)
     match edit.action:
         case Action.SET:
-            result.values[edit.key] = edit
+            values = edit.value if isinstance(edit.value, list) else [edit.value]
+            result.values[edit.key] = {result.spelling(edit.key, value): value for value in values}
         case Action.CLEAR:
             result.values.pop(edit.key, None)
             for confirmed in [c for c in result.confirmed if c[0] == edit.key]:
@@ -63,12 +77,16 @@ def _apply_to_trait(result: Standing, edit: Edit) -> None:
         case Action.REJECT:
             result.rejected[reference] = edit
             result.confirmed.pop(reference, None)
+            left = result.values.get(edit.key, {})
+            left.pop(spelling, None)
+            if not left:
+                result.values.pop(edit.key, None)
         case Action.UNREJECT:
             result.rejected.pop(reference, None)
 
 
 def _apply_to_memory(result: Standing, edit: Edit) -> None:
-    target = edit.target or ""
+    target = edit.target or claim_key((edit.value or {}).get("content", ""))
     match edit.action:
         case Action.SET:
             result.written[target] = edit

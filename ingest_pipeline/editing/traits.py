@@ -33,7 +33,10 @@ def delete_trait(editor: Editor, profile_id: str, key: str) -> Decided:
         if not held.shown(key):
             raise trait_not_found()
         values = [*held.shown(key), *held.alternatives(key), *_claimed(held, editor.schema.get(key))]
-        return [*_clearing(held, key), *_rejections(held, key, values)]
+        drafts = [*_clearing(held, key), *_rejections(held, key, values)]
+        if not drafts:  # somebody was faster, and the tables are about to show it
+            raise trait_not_found()
+        return drafts
 
     return decide(editor, profile_id, Audited.DELETE, plan, key)
 
@@ -55,38 +58,35 @@ def plan_confirm(held: Held, trait: Trait, value: Json) -> list[Draft]:
         raise InvalidInput(
             "missing_value", f"the evidence for {trait.key} disagrees; say which value is right", "value"
         )
-    chosen = shown if value is None else _find([*shown, *alternatives], check_element(trait, value))
+    chosen = shown
+    if value is not None:
+        meant = held.standing.spelling(trait.key, check_element(trait, value))
+        chosen = [v for v in (*shown, *alternatives) if held.standing.spelling(trait.key, v) == meant]
     if not chosen:
         raise InvalidInput("value_not_found", f"{trait.key} does not show this value", "value")
     return [Draft(Action.CONFIRM, Target.TRAIT, trait.key, claim_key(v), v) for v in chosen]
 
 
 def plan_reject(held: Held, trait: Trait, value: Json) -> list[Draft]:
-    """An edit per element. What was set by hand is set again without them, or cleared when nothing of it is left."""
-    shown = held.shown(trait.key)
-    if value is None and not shown:
+    """An edit per element. What was set by hand goes with it."""
+    wrong = held.shown(trait.key) if value is None else [check_element(trait, value)]
+    if not wrong:
         raise trait_not_found()
-    wrong = shown if value is None else [check_element(trait, value)]
-    rejections = list(_rejections(held, trait.key, wrong))
-    by_hand = held.standing.values.get(trait.key)
-    if by_hand is None:
-        drafts = rejections
-    else:
-        before = by_hand.value if isinstance(by_hand.value, list) else [by_hand.value]
-        gone = {claim_key(v) for v in wrong}
-        left = [v for v in before if claim_key(v) not in gone]
-        drafts = rejections if len(left) == len(before) else [*_without(held, trait.key, left), *rejections]
+    drafts = list(_rejections(held, trait.key, wrong))
     if not drafts:
         raise InvalidInput("already_rejected", f"this is rejected for {trait.key} already", "value")
     return drafts
 
 
 def plan_unreject(held: Held, trait: Trait, value: Json) -> list[Draft]:
-    rejected = held.standing.rejected_of(trait.key)
-    targets = sorted(rejected) if value is None else [claim_key(check_element(trait, value))]
-    if not rejected or not rejected.keys() >= set(targets):
+    """An edit per value that is rejected, as it was written down then."""
+    found = [edit for (key, _), edit in held.standing.rejected.items() if key == trait.key]
+    if value is not None:
+        meant = held.standing.spelling(trait.key, check_element(trait, value))
+        found = [edit for edit in found if held.standing.spelling(trait.key, edit.target) == meant]
+    if not found:
         raise InvalidInput("not_rejected", f"nothing of that is rejected for {trait.key}; `ingest edits` lists it")
-    return [Draft(Action.UNREJECT, Target.TRAIT, trait.key, t, rejected[t].value) for t in targets]
+    return [Draft(Action.UNREJECT, Target.TRAIT, trait.key, edit.target, edit.value) for edit in found]
 
 
 def trait_not_found() -> InvalidInput:
@@ -97,18 +97,10 @@ def _clearing(held: Held, key: str) -> list[Draft]:
     return [Draft(Action.CLEAR, Target.TRAIT, key)] if held.standing.is_decided(key) else []
 
 
-def _without(held: Held, key: str, left: list[Json]) -> list[Draft]:
-    if not left:
-        return _clearing(held, key)
-    given = held.standing.values[key].confidence
-    return [Draft(Action.SET, Target.TRAIT, key, value=left, confidence=given)]
-
-
 def _rejections(held: Held, key: str, values: Iterable[Json]) -> Iterator[Draft]:
-    """For those that are not rejected yet. ``value`` is the spelling, for people who read the edits."""
-    known = held.standing.rejected_of(key)
+    """For those that are not rejected yet, or set all the same. ``value`` is the spelling, for those who read edits."""
     for value in distinct(values):
-        if claim_key(value) not in known:
+        if held.standing.is_set(key, value) or not held.standing.is_rejected(key, value):
             yield Draft(Action.REJECT, Target.TRAIT, key, claim_key(value), value)
 
 
@@ -121,7 +113,3 @@ def _claimed(held: Held, trait: Trait | None) -> Iterator[Json]:
             yield normalise_value(trait, value)
         except ValueRejected:
             continue  # never reaches a profile
-
-
-def _find(values: Iterable[Json], wanted: Json) -> list[Json]:
-    return [value for value in values if claim_key(value) == claim_key(wanted)]

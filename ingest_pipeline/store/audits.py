@@ -44,9 +44,9 @@ def audit_evidence(engine: Engine, since: datetime | None = None) -> EvidenceAud
     """Check facts and quotes in the database itself: all, or those of the profiles folded ``since`` then."""
     no_trait = ~exists().where(Evidence.trait_id == TraitRow.id)
     no_memory = ~exists().where(Evidence.memory_id == Memory.id)
-    # A manual value needs no sentence: who set it is its evidence.
+    # What is manual needs no sentence: who set or wrote it is its evidence.
     traits = select(func.count()).select_from(TraitRow).where(TraitRow.source != "manual", _folded(TraitRow, since))
-    memories = select(func.count()).select_from(Memory).where(_folded(Memory, since))
+    memories = select(func.count()).select_from(Memory).where(Memory.source != "manual", _folded(Memory, since))
     evidence = select(func.count()).select_from(Evidence).where(_folded(Evidence, since))
     wrong = (
         select(func.count())
