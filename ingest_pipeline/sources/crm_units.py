@@ -100,17 +100,18 @@ def _row_reader(file: TableFile, table: Table) -> Callable[[Row], Unit]:
 
 
 def _is_lines(head: bytes) -> bool:
-    """Whether each line holds an object: the first one does, whole, and with an id of its own."""
-    first, newline, _ = head.lstrip(b"\xef\xbb\xbf \t\r\n").partition(b"\n")
-    if b"\0" in first:
+    """Whether each line holds an object: the first one does, whole, and has an id of its own or is not alone."""
+    first, newline, rest = head.lstrip(b"\xef\xbb\xbf \t\r\n").partition(b"\n")
+    if b"\0" in first or not first.startswith(b"{"):
         return False
     if not newline and len(head) >= HEAD_BYTES:
         # A line longer than the head: an object has its id before lists of others.
         return bool(re.match(rb'\{(?:"[\w.]+":\s*(?:"[^"\\]*"|[^"\[{,]+),\s*){0,3}"id":', first))
+    followed = rest.lstrip().startswith(b"{")
     with suppress(NotJson):
         value = parse_json(first)
-        return isinstance(value, dict) and "id" in value
-    return False
+        return isinstance(value, dict) and ("id" in value or followed)
+    return followed and first.rstrip().endswith(b"}")
 
 
 def _lines(file: TableFile) -> Iterator[Unit | Rejected]:
@@ -143,7 +144,7 @@ def _document(file: TableFile, lists: Collection[str]) -> Iterator[Unit | Reject
         else:
             rest: dict[str, Json] = {}
             found = False
-            for key in cursor.keys():  # noqa: SIM118 - a cursor, no dict
+            for key in cursor.members():
                 if key in lists and "id" not in rest and cursor.peek() == "[":
                     found = True
                     yield from _elements(file, cursor, key)
@@ -152,6 +153,9 @@ def _document(file: TableFile, lists: Collection[str]) -> Iterator[Unit | Reject
                     rest[key] = None if isinstance(value, Broken) else value
             if not found and "id" in rest:
                 yield _unit(file, rest, "", file.member or "object")
+        if cursor.peek():
+            position = f"{file.member or file.name} character {cursor.position}"
+            yield Rejected(file.file, position, "what follows the first JSON value is not read")
         if cursor.problem:
             position = f"{file.member or file.name} character {cursor.position}"
             yield Rejected(file.file, position, cursor.problem)
