@@ -280,6 +280,24 @@ def _claude(said: Said) -> Files:
     return {"conversations.json": dumped([conversation])}
 
 
+def _msteams(said: Said) -> Files:
+    author = {"User": {"Id": "9bd4aca7", "DisplayName": said.name, "TenantId": "af4acab6"}}
+    messages = [
+        {"Id": str(said.unix() * 1000 + n), "Body": {"ContentType": "text", "Content": text},
+         "CreatedDateTime": said.iso(), "From": author, "MessageType": "message", "ChatId": "19:9738@thread.v2"}
+        for n, text in enumerate(said.texts)
+    ]  # fmt: skip
+    return {"messages_5dbe.json": dumped(messages)}
+
+
+def _jsonl(said: Said) -> Files:
+    lines = [
+        {"profile": "kim@x.example", "text": text, "occurred_at": said.iso(), "metadata": {"name": said.name}}
+        for text in said.texts
+    ]
+    return {"texts.jsonl": b"\n".join(dumped(line) for line in lines)}
+
+
 BUILDERS: dict[str, Callable[[Said], Files]] = {
     "mapped": _mapped,
     "salesforce": _salesforce,
@@ -297,8 +315,10 @@ BUILDERS: dict[str, Callable[[Said], Files]] = {
     "telegram": _telegram,
     "discord": _discord,
     "facebook": _facebook,
+    "msteams": _msteams,
     "chatgpt": _chatgpt,
     "claude": _claude,
+    "jsonl": _jsonl,
 }
 
 WITHOUT_WORDS = frozenset({"pst"})

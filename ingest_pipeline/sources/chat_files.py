@@ -8,14 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import BinaryIO
-from zoneinfo import ZoneInfo
 
 from ingest_pipeline.documents import Item, Json, Rejected, Skipped
 from ingest_pipeline.errors import UnreadableFile
 from ingest_pipeline.sources.archives import ZIP_MAGIC, open_zip
-from ingest_pipeline.sources.base import HEAD_BYTES, ReadOptions, SourceFile
+from ingest_pipeline.sources.base import HEAD_BYTES, Export, ReadOptions, SourceFile
 from ingest_pipeline.sources.json_stream import JsonCursor
 
 MEMBERS_LOOKED_AT = 50
@@ -42,16 +40,6 @@ class Part:
         name = self.file.name.removesuffix(".zip") if self.member else self.file.name
         stem = re.sub(r"\.\w{1,5}\Z", "", name)
         return f"{stem}/{self.member}" if self.member else stem
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What the readers of chats share while they read one export."""
-
-    options: ReadOptions
-    zone: ZoneInfo
-    latest: datetime
-    skipped: Counter[str]
 
 
 def head_text(head: bytes) -> str:
@@ -124,15 +112,26 @@ def counted(file: SourceFile, skipped: Counter[str]) -> Iterator[Skipped]:
             yield Skipped(file.name, reason, units)
 
 
-def text_of(entry: Json, key: str) -> str:
-    """The text under a key of an object; empty when either is something else."""
-    value = entry.get(key) if isinstance(entry, dict) else None
-    return value if isinstance(value, str) else ""
+def read_json_parts(
+    export: Export,
+    options: ReadOptions,
+    is_format: Callable[[str], bool],
+    read_part: Callable[[Part, ReadOptions, Counter[str]], Iterator[Item]],
+) -> Iterator[Item]:
+    """The items of a JSON file, or of those members of a zip that begin like the format; what was left out last."""
+    for file in export.files:
+        skipped: Counter[str] = Counter()
+        with open_parts(file, ".json", options) as parts:
+            usable = [part for part in parts if not part.member or is_format(part_head(part))]
+            if not usable:
+                raise UnreadableFile(f"{file.name}: no file in this zip is of the format {export.format}")
+            for part in usable:
+                yield from guarded(part, read_part(part, options, skipped))
+        yield from counted(file, skipped)
 
 
-def id_of(entry: Json, key: str) -> str:
-    """The id under a key of an object: a text, or a number as text; empty for anything else."""
-    value = entry.get(key) if isinstance(entry, dict) else None
+def id_text(value: Json) -> str:
+    """An id that is a text or a whole number, as text; empty for anything else."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value.strip() if isinstance(value, str) else ""

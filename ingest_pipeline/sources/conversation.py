@@ -62,7 +62,6 @@ class Conversation:
     time_zone: str
     where: str = "message"
     metadata: Mapping[str, Json] = field(default_factory=dict)
-    newest_first: bool = False
 
 
 def excerpt(turns: Sequence[Turn], own: Sequence[int]) -> tuple[str, tuple[Segment, ...]]:
@@ -139,12 +138,15 @@ def plausible(moment: datetime | None, latest: datetime) -> datetime | None:
     return moment if moment is not None and EARLIEST <= moment <= latest else None
 
 
-def from_unix(seconds: Json) -> datetime | None:
-    """The moment of a Unix time given as a number or in digits; None for anything else."""
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float | str):
+def from_unix(time: Json, per_second: int = 1) -> datetime | None:
+    """The moment of a Unix time given as a number or in digits; None for anything else.
+
+    ``per_second``: 1,000 for milliseconds.
+    """
+    if isinstance(time, bool) or not isinstance(time, int | float | str):
         return None
     try:
-        return datetime.fromtimestamp(float(seconds), UTC)
+        return datetime.fromtimestamp(float(time) / per_second, UTC)
     except (ValueError, OverflowError, OSError):
         return None
 
@@ -170,6 +172,51 @@ class _Day:
     turns: list[Turn] = field(default_factory=list)
 
 
+class Days:
+    """Puts the messages of one conversation together by day and makes the records of the days that are done.
+
+    ``person`` describes a speaker. A message without a plausible time is kept, among the undated. Messages of a day
+    that is already done (more than OPEN_DAYS out of order) make further records of it.
+    """
+
+    def __init__(
+        self, conversation: Conversation, person: Callable[[str], Person], skipped: Counter[str], latest: datetime
+    ) -> None:
+        self._conversation = conversation
+        self._person = person
+        self._skipped = skipped
+        self._latest = latest
+        self._days: list[_Day] = []
+
+    def add(self, turn: Turn) -> Iterable[Record]:
+        """The records of the day that this message ends, seldom any."""
+        moment = plausible(turn.occurred_at, self._latest)
+        if moment is None and turn.occurred_at is not None:
+            turn = turn._replace(occurred_at=None)
+        day = self._open_day(moment)
+        day.turns.append(turn)
+        if len(day.turns) >= MAX_DAY_TURNS:
+            self._days.remove(day)
+            return self._records(day)
+        return self._records(self._days.pop(0)) if len(self._days) > OPEN_DAYS else ()
+
+    def finish(self) -> Iterator[Record]:
+        """The records of the days that are left."""
+        while self._days:
+            yield from self._records(self._days.pop(0))
+
+    def _open_day(self, moment: datetime | None) -> _Day:
+        for day in reversed(self._days):
+            if day.begin <= moment < day.end if moment else day.name == UNDATED:
+                return day
+        day = _new_day(moment, self._conversation.zone)
+        self._days.append(day)
+        return day
+
+    def _records(self, day: _Day) -> Iterator[Record]:
+        return _day_records(self._conversation, day, self._person, self._skipped)
+
+
 def conversation_records(
     conversation: Conversation,
     turns: Iterable[Turn | Rejected],
@@ -177,33 +224,14 @@ def conversation_records(
     skipped: Counter[str],
     latest: datetime,
 ) -> Iterator[Item]:
-    """The records of one conversation, day by day, and the rejections that come with its turns.
-
-    ``person`` describes a speaker. A message without a plausible time is kept, among the undated. Messages of a day
-    that is already done (more than OPEN_DAYS out of order) make further records of it.
-    """
-    days: list[_Day] = []
+    """The records of one conversation, day by day, and the rejections that come with its turns."""
+    days = Days(conversation, person, skipped, latest)
     for turn in turns:
         if isinstance(turn, Rejected):
             yield turn
-            continue
-        moment = plausible(turn.occurred_at, latest)
-        if moment is None and turn.occurred_at is not None:
-            turn = turn._replace(occurred_at=None)
-        day = next(
-            (d for d in days if d.begin <= moment < d.end) if moment else (d for d in days if d.name == UNDATED), None
-        )
-        if day is None:
-            day = _new_day(moment, conversation.zone)
-            days.append(day)
-            if len(days) > OPEN_DAYS:
-                yield from _day_records(conversation, days.pop(0), person, skipped)
-        day.turns.append(turn)
-        if len(day.turns) >= MAX_DAY_TURNS:
-            days.remove(day)
-            yield from _day_records(conversation, day, person, skipped)
-    for day in days:
-        yield from _day_records(conversation, day, person, skipped)
+        else:
+            yield from days.add(turn)
+    yield from days.finish()
 
 
 def _new_day(moment: datetime | None, zone: ZoneInfo) -> _Day:
@@ -218,9 +246,9 @@ def _day_records(
     conversation: Conversation, day: _Day, person: Callable[[str], Person], skipped: Counter[str]
 ) -> Iterator[Record]:
     turns = day.turns
-    if conversation.newest_first:
-        turns.reverse()
     if day.name != UNDATED:
+        if _occurred_at(turns[0]) > _occurred_at(turns[-1]):  # newest first: those of one moment, too
+            turns.reverse()
         turns.sort(key=_occurred_at)
     turns = without_repeats(turns, skipped)
     own = own_turns(turns, skipped)

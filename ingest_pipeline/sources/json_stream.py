@@ -107,8 +107,8 @@ def _boundary(first: str, second: str | None) -> re.Pattern[str]:
 
 
 class JsonCursor:
-    """Stands before one value of a JSON text. Every value is taken once: by ``keys``, ``elements``, ``items``,
-    ``value`` or ``skip``; in ``keys`` and ``items`` one that is left alone is passed over.
+    """Stands before one value of a JSON text. Every value is taken once: by ``members``, ``elements``, ``entries``,
+    ``value`` or ``skip``; in ``members`` and ``entries`` one that is left alone is passed over.
 
     When the text cannot be followed any further all of them end, and ``problem`` says why. Holds one element.
     """
@@ -142,7 +142,7 @@ class JsonCursor:
                 break
         return ""
 
-    def keys(self) -> Iterator[str]:
+    def members(self) -> Iterator[str]:
         """The keys of the object; at each of them the cursor stands before the value. None when it is no object."""
         if self.peek() != "{":
             return
@@ -163,7 +163,7 @@ class JsonCursor:
                 return
         self._at += 1
 
-    def items(self) -> Iterator[int]:
+    def entries(self) -> Iterator[int]:
         """Stands before each element of the array in turn; gives their numbers, from 1."""
         if self.peek() != "[":
             return
@@ -214,6 +214,10 @@ class JsonCursor:
     def value(self) -> Json | Broken:
         """The decoded value at the cursor."""
         return self._value() if self.peek() else Broken(NOT_JSON)
+
+    def struct(self, kind: type[Kind]) -> Kind | Broken:
+        """The value at the cursor as a struct."""
+        return converted(self.value(), kind)
 
     def skip(self) -> None:
         """Pass over the value at the cursor without decoding it, whatever its size."""

@@ -2,17 +2,25 @@
 
 from ingest_pipeline.documents import Source
 from ingest_pipeline.sources import (
+    chatgpt,
+    claude,
+    discord,
     eml,
+    facebook,
     hubspot,
     intercom,
+    jsonl,
     mapped,
     mbox,
+    msteams,
     outlook_msg,
     outlook_pst,
     pipedrive,
     salesforce,
     slack,
     takeout,
+    telegram,
+    whatsapp,
     zendesk,
 )
 from ingest_pipeline.sources.base import Reader, SourceFile
@@ -30,6 +38,14 @@ READERS: tuple[Reader, ...] = (
     outlook_msg.READER,
     outlook_pst.READER,
     slack.READER,
+    whatsapp.READER,
+    telegram.READER,
+    discord.READER,
+    msteams.READER,
+    facebook.READER,
+    chatgpt.READER,
+    claude.READER,
+    *jsonl.READERS,
 )
 """In the order in which they are asked."""
 

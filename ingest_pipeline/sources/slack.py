@@ -174,9 +174,10 @@ def _workspace(
 
     raw_users = entries("users.json")
     teams = Counter(team for team in (_text(entry, "team_id") for entry in raw_users) if team)
-    team = teams.most_common(1)[0][0] if teams else "unknown"
+    team = teams.most_common(1)[0][0] if teams else options.workspace or "unknown"
     options = replace(options, internal_domains=options.internal_domains | _admin_domains(raw_users))
     users = {entry["id"]: _user(entry, team, options) for entry in raw_users}
+    users |= {user.id: user for user in users.values()}
     conversations: dict[str, _Conversation] = {}
     for list_name, kind in _LISTS.items():
         for entry in entries(list_name):
@@ -276,7 +277,7 @@ def _turn(message: Message | Broken, workspace: _Workspace, skipped: Counter[str
         skipped["reaction"] += sum(len(reaction.users) or 1 for reaction in message.reactions)
     # A float holds the microseconds of any time before 2106.
     moment = plausible(datetime.fromtimestamp(float(ts), UTC), workspace.latest)
-    return Turn(user.id, user.name, text, ts, moment, user.role, 0, message.thread_ts or "")
+    return Turn(user.id, user.name, text, ts, moment, user.role, 0, sanitized(message.thread_ts or ""))
 
 
 def _unlisted(message: Message, workspace: _Workspace) -> _User | None:
@@ -287,7 +288,7 @@ def _unlisted(message: Message, workspace: _Workspace) -> _User | None:
     described = structs.asdict(message.user_profile) if message.user_profile else {}
     team = message.user_team or message.team or _text(described, "team") or workspace.team
     user = _user({**described, "id": user_id, "team_id": team, "profile": described}, team, workspace.options)
-    workspace.users[user_id] = user
+    workspace.users[user_id] = workspace.users[user.id] = user
     return user
 
 

@@ -1,0 +1,211 @@
+"""Reads JSON Lines, for everything that has no reader of its own; in any folder of the inbox.
+
+One object per line: ``{"profile": …, "text": …, "occurred_at"?: …, "source"?: …, "metadata"?: {…}}``. ``profile`` is an
+e-mail address, a phone number, an identifier as other readers write them (``slack:T1/U1``), or any other key: the
+profile's external or internal id, else a key of its own. ``source`` and ``metadata`` are kept as they are.
+"""
+
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import IO, Any, BinaryIO
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec import Struct
+
+from ingest_pipeline.documents import Identifier, Item, Json, Person, Record, Rejected, Role, Segment, Source, stable_id
+from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
+from ingest_pipeline.sources.charsets import sanitized
+from ingest_pipeline.sources.chat_files import counted, head_text, id_text
+from ingest_pipeline.sources.conversation import FUTURE_SLACK, from_iso, from_unix, plausible
+from ingest_pipeline.sources.crm_records import certain_phone
+from ingest_pipeline.sources.json_stream import Broken, NotJson, converted, parse_json
+
+MAX_METADATA_DEPTH = 20
+MAX_PROFILE_CHARS = 255
+LINES_LOOKED_AT = 20
+
+_EMAIL = re.compile(r"[^@\s:;,<>\"]+@[^@\s;,<>\"]+\.[^@\s;,<>\".]{2,}")
+_NUMBER = re.compile(r"\+?[\d ().\-]{6,25}")
+_NATIVE = re.compile(
+    r"(salesforce|hubspot|zendesk|intercom|pipedrive|slack|whatsapp|telegram|discord|msteams|facebook|instagram|"
+    r"chatgpt|claude|external):(\S.*)"
+)
+_LINE = re.compile(r'\s*\{(?=.*"profile"\s*:)(?=.*"text"\s*:).*\}\s*')
+_MILLISECONDS_FROM = 100_000_000_000
+
+
+class _Line(Struct, gc=False):
+    profile: str | int
+    text: str | None = None
+    occurred_at: Json = None
+    source: str | None = None
+    metadata: dict[str, Json] | None = None
+
+
+_LINE_DECODER = msgspec.json.Decoder(_Line)
+
+
+@lru_cache(maxsize=16_384)
+def described(profile: str, region: str) -> Person:
+    """Who is meant. Native ids of other systems only refer: they find the profile that those systems' files create."""
+    if _EMAIL.fullmatch(profile):
+        return Person(Identifier("email", profile.lower()), "email")
+    phone = certain_phone(profile, region) if _NUMBER.fullmatch(profile) else None
+    if phone is not None:
+        return Person(phone, "phone")
+    native = _NATIVE.fullmatch(profile)
+    if native is not None and native[1] != "external":
+        return Person(Identifier(native[1], native[2]), native[1], claims=False)
+    return Person(Identifier("external", native[2] if native is not None else profile), "external")
+
+
+def _read(export: Export, options: ReadOptions) -> Iterator[Item]:
+    zone, latest = ZoneInfo(options.timezone), datetime.now(UTC) + FUTURE_SLACK
+    # What a CRM holds is said about the person, a mail or chat by them.
+    role = Role.NOTE if export.source is Source.CRM else Role.SUBJECT
+    for file in export.files:
+        skipped: Counter[str] = Counter()
+        with file.opener() as stream:
+            for number, raw in enumerate(_lines(stream, options.max_message_bytes), start=1):
+                if raw is None:
+                    yield Rejected(file.name, f"line {number}", f"longer than {options.max_message_bytes} bytes")
+                    continue
+                line = _decoded(raw)
+                if line is None:
+                    continue
+                found = line if isinstance(line, Broken) else _record(line, number, file, options, zone, latest, role)
+                if isinstance(found, Record):
+                    yield found
+                elif isinstance(found, Broken):
+                    yield Rejected(file.name, f"line {number}", found.reason)
+                else:
+                    skipped[found] += 1
+        yield from counted(file, skipped)
+
+
+def _lines(stream: BinaryIO, limit: int) -> Iterator[bytes | str | None]:
+    """The lines; None for one that is longer than the limit."""
+    encoding = json.detect_encoding(stream.read(4))
+    stream.seek(0)
+    text: IO[Any] = stream
+    if encoding.startswith(("utf-16", "utf-32")):
+        text = io.TextIOWrapper(stream, encoding, "replace", newline="\n")
+    while line := text.readline(limit + 1):
+        if len(line) <= limit:
+            yield line
+            continue
+        while len(line) > limit and line[-1:] not in (b"\n", "\n"):
+            line = text.readline(limit + 1)
+        yield None
+
+
+def _decoded(raw: bytes | str) -> "_Line | Broken | None":
+    """The line's content; None for an empty one."""
+    try:
+        return _LINE_DECODER.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        pass
+    if not raw.strip():
+        return None
+    try:
+        return converted(parse_json(raw), _Line)
+    except NotJson as error:
+        return Broken(str(error))
+
+
+def _record(
+    line: _Line, number: int, file: SourceFile, options: ReadOptions, zone: ZoneInfo, latest: datetime, role: Role
+) -> Record | Broken | str:
+    """The record, what is wrong with the line, or why it is left out."""
+    profile = sanitized(id_text(line.profile))
+    if not 0 < len(profile) <= MAX_PROFILE_CHARS:
+        return Broken(f"profile must have 1 to {MAX_PROFILE_CHARS} characters")
+    text = sanitized(line.text or "").strip()
+    if not text:
+        return "empty"
+    person = described(profile, options.phone_region)
+    key = person.key
+    if options.is_internal(key.value) if key.kind == "email" else options.is_staff(key.value, profile):
+        return "internal_sender"
+    metadata: dict[str, Json] = {}
+    if line.source:
+        metadata["source"] = sanitized(line.source)
+    if line.metadata:
+        if _depth(line.metadata) > MAX_METADATA_DEPTH:
+            return Broken(f"metadata is nested more than {MAX_METADATA_DEPTH} deep")
+        metadata["metadata"] = _storable(line.metadata)
+    moment = _moment(line.occurred_at, zone)
+    if line.occurred_at is not None and plausible(moment, latest) is None:
+        metadata["date_problem"] = "unreadable" if moment is None else "implausible"
+    moment = plausible(moment, latest)
+    if isinstance(line.occurred_at, str) and moment is not None:
+        metadata["time_zone"] = _zone_of(line.occurred_at, options)
+    return Record(
+        origin="jsonl",
+        kind="text",
+        native_id=stable_id("jsonl", str(key), text, moment.isoformat() if moment else ""),
+        subjects=(person,),
+        text=text,
+        file=file.name,
+        position=f"line {number}",
+        segments=(Segment(0, len(text), role, None, None, moment),),
+        occurred_at=moment,
+        metadata=metadata,
+    )
+
+
+def _moment(value: Json, zone: ZoneInfo) -> datetime | None:
+    """ISO 8601, or seconds or milliseconds since 1970."""
+    if isinstance(value, str):
+        return from_iso(value.strip(), zone)
+    milliseconds = isinstance(value, int | float) and value > _MILLISECONDS_FROM
+    return from_unix(value, per_second=1_000 if milliseconds else 1)
+
+
+def _zone_of(written: str, options: ReadOptions) -> str:
+    has_zone = re.search(r"(?:Z|[+-]\d{2}(?::?\d{2})?)\s*\Z", written[10:]) is not None
+    return "as in the file" if has_zone else f"{options.timezone} (setting)"
+
+
+def _depth(value: Json) -> int:
+    """How deep lists and objects are nested, counted level by level."""
+    level, depth = [value], 0
+    while level and depth <= MAX_METADATA_DEPTH:
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        depth += bool(level)
+    return depth
+
+
+def _storable(value: Json) -> Json:
+    """The value as every database takes it: no NUL, half surrogate pair, NaN or endless number."""
+    if isinstance(value, str):
+        return sanitized(value)
+    if isinstance(value, dict):
+        return {sanitized(key): _storable(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_storable(inner) for inner in value]
+    if isinstance(value, float) and not -1e308 < value < 1e308:
+        return None
+    return value
+
+
+def _detect(file: SourceFile, head: bytes) -> bool:
+    lines = [line for line in head_text(head).lstrip("\ufeff").split("\n") if line.strip()]
+    return any(_LINE.fullmatch(line) for line in lines[:LINES_LOOKED_AT])
+
+
+READERS = tuple(
+    Reader(format="jsonl", source=source, detect=_detect, read=_read)
+    for source in (Source.CRM, Source.EMAIL, Source.CHAT)
+)
