@@ -67,7 +67,7 @@ def test_many_sentences_are_compared_as_few_are() -> None:
 
 
 def test_vectors_join_what_words_do_not_but_never_across_a_guard() -> None:
-    a, b, c = "Is evaluating the top tier.", "Assesses the top tier.", "Weighs 2 top tiers."
+    a, b, c = "Assesses the top tier.", "Is evaluating the top tier.", "Weighs 2 top tiers."
     near = {a: [1.0, 0.0], b: [MIN_COSINE + 0.01, 0.2], c: [1.0, 0.0]}
     far = {a: [1.0, 0.0], b: [0.5, 0.9]}
     assert groups(a, b, c) == [{a}, {b}, {c}]

@@ -27,7 +27,7 @@ def mark_outdated(engine: Engine, fingerprint: str) -> bool:
             set_={"value": statement.excluded.value},
             where=StateRow.value != statement.excluded.value,
         )
-        if not connection.execute(changed).rowcount:
+        if connection.execute(changed.returning(StateRow.name)).first() is None:
             return False
         connection.execute(update(Profile).values(changes=Profile.changes + 1))
         return True
