@@ -3,6 +3,7 @@
     nightly_sync       sync_op ──▶ extract_op ──▶ tables_op ──▶ verdict_op
     resync_profiles                extract_op ──▶ tables_op ──▶ verdict_op
     ingest_text               text_extract_op ──▶ tables_op ──▶ verdict_op
+    forget_profile     forget_op
 
 One run handles exactly the partitions that have work and records each by itself. What is done stands in the store,
 so ops pass nothing on, and a retried step skips it.
@@ -18,6 +19,7 @@ from assets.batches import build_batch_jobs
 from assets.checks import EXTRACTION_CHECKS, TABLE_CHECKS, log_checks
 from assets.config import parsed
 from assets.events import log_planned
+from assets.forgetting import build_forget_job
 from assets.metadata import failure_table, source_metadata
 from assets.source_assets import DIRECT, documents_asset
 from assets.unrecorded import record_unrecorded
@@ -81,7 +83,7 @@ def build_jobs(partitioning: Partitioning) -> list[dg.JobDefinition]:
         verdict_op(tables_op(text_extract_op()))
 
     batch_jobs = build_batch_jobs(partitioning, sync_op, tables_op, verdict_op)
-    return [nightly_sync, resync_profiles, ingest_text, *batch_jobs]
+    return [nightly_sync, resync_profiles, ingest_text, *batch_jobs, build_forget_job(partitioning)]
 
 
 def build_schedule(jobs: list[dg.JobDefinition], timezone: str) -> dg.ScheduleDefinition:
@@ -110,9 +112,13 @@ def _build_ops(partitioning: Partitioning) -> list[dg.OpDefinition]:
         inbox: InboxResource,
         progress: dg.ResourceParam[Progress],
     ) -> None:
+        expired = steps.expire(store, progress)
         for source in parsed(Source, config.sources, FOLDERS):
             metadata = steps.read(context, source, store, inbox, partitioning, progress)
+            metadata["documents_expired"] = dg.MetadataValue.int(expired.pop(source, 0))
             context.log_event(dg.AssetMaterialization(documents_asset(source), metadata=metadata))
+        if any(expired.values()):
+            context.add_output_metadata({f"documents_expired_{source}": n for source, n in expired.items()})
 
     @dg.op(
         ins=_NOTHING,

@@ -1,6 +1,7 @@
 """The steps that assets and op jobs share: each runs core functions and records the partitions it finished."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from ingest_pipeline.pulling import pull_mail
 from ingest_pipeline.reading import read_source
 from ingest_pipeline.settings import PartitionBy
 from ingest_pipeline.store.counts import Holdings, count_holdings
+from ingest_pipeline.store.expiring import erase_expired
 from ingest_pipeline.store.extractions import Selection, count_pending
 from ingest_pipeline.store.profiles import Folded, count_unfolded
 from resources.failures import reported
@@ -68,6 +70,15 @@ def read(
             pull_mail(store.engine, account, folder_options, report, context.run.run_id, advance)
     new = register_profiles(context.instance, partitioning, partial(load_partition_keys, store.engine))
     return read_metadata(report) | {"profiles_new": dg.MetadataValue.int(new)}
+
+
+def expire(store: StoreResource, progress: Progress) -> dict[Source, int]:
+    """Erase what is past its source's retention; returns documents by source."""
+    keep_days = store.settings.keep_days
+    if not keep_days:
+        return {}
+    progress.start("expiring", None)
+    return erase_expired(store.engine, keep_days, datetime.now(UTC))
 
 
 def extract(

@@ -5,20 +5,23 @@ import uuid
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import dagster as dg
+from sqlalchemy import Engine
 
 from assets.batches import build_batch_sensor
 from assets.checks import build_checks
 from assets.extractions import build_extractions
 from assets.jobs import build_jobs, build_schedule
+from assets.partitions import register_profiles
 from assets.profile_tables import build_profile_tables
 from assets.source_assets import DIRECT, build_source_assets
 from ingest_pipeline.launch import RunOutcome
-from ingest_pipeline.partitions import Partitioning
+from ingest_pipeline.partitions import Partitioning, load_partition_keys
 from ingest_pipeline.progress import LogProgress, Progress
-from ingest_pipeline.settings import Settings, load_settings
+from ingest_pipeline.settings import PartitionBy, Settings, load_settings
 from resources.inbox import InboxResource
 from resources.llm import LlmResource
 from resources.store import StoreResource
@@ -90,6 +93,12 @@ def run_job(
                 instance.report_run_canceled(run)
             interrupted()
             raise
+
+
+def remove_partitions(engine: Engine) -> None:
+    """Leave the instance of DAGSTER_HOME no partition but those of living profiles."""
+    with dg.DagsterInstance.get() as instance:
+        register_profiles(instance, Partitioning(PartitionBy.PROFILE), partial(load_partition_keys, engine))
 
 
 def _outcome(result: dg.ExecuteInProcessResult) -> RunOutcome:

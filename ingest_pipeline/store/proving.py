@@ -29,10 +29,11 @@ _CHECKPOINT_PAUSE_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """One place that was looked through: ``size`` in rows of a table or bytes of a file. What was found are counts of
-    identifiers or names, and of samples of texts."""
+    """One place that was looked through: ``size`` in rows of a ``table``, else in bytes of a file or folder. What was
+    found are counts of identifiers or names, and of samples of texts."""
 
     place: str
+    table: bool
     size: int
     identifiers: int = 0
     texts: int = 0
@@ -94,7 +95,7 @@ def _scan_table(
                 texts += samples.count(content.encode())
             rows += len(page)
             progress.advance(len(page))
-    return Scanned(f"table {table.name}", rows, identifiers, texts)
+    return Scanned(f"table {table.name}", True, rows, identifiers, texts)
 
 
 def database_files(url: str | None) -> list[Path]:
@@ -115,7 +116,7 @@ def scan_files(paths: Iterable[Path], needles: Needles, samples: Samples, progre
                 identifiers += needles.count_bytes(block)
                 texts += samples.count(block)
             progress.advance()
-        yield Scanned(str(path), size, identifiers, texts)
+        yield Scanned(str(path), False, size, identifiers, texts)
 
 
 def _blocks(file: Path) -> Iterator[bytes]:
