@@ -15,8 +15,10 @@ from ingest_pipeline.documents import Record, Rejected, Source
 from ingest_pipeline.errors import UnreadableFile
 from ingest_pipeline.sources import hubspot, intercom, pipedrive, salesforce, zendesk
 from ingest_pipeline.sources.base import HEAD_BYTES, Export, Reader, ReadOptions, SourceFile
+from ingest_pipeline.sources.crm_mail import plain_text
 from ingest_pipeline.sources.crm_tables import TableFile, Tables
 from ingest_pipeline.sources.crm_units import Unit, id_in, list_in, object_in, read_units, text_in
+from ingest_pipeline.sources.html import html_to_text
 from tests.crm_exports import OPTIONS, check, counts, encoded, formats, read, records, source
 
 READERS = {reader.format: reader for reader in (zendesk.READER, intercom.READER, pipedrive.READER)}
@@ -229,3 +231,10 @@ def test_a_file_of_another_system_among_them_is_counted() -> None:
     for item in items:
         check(item)
     assert source("crm/x", b"").size == 0
+
+
+@given(st.lists(st.text('ab &;<>p/\n\t\u00e9"', max_size=12), max_size=4), st.sampled_from(["", "\n"]))
+def test_paragraphs_read_without_a_parser_read_as_with_one(texts: list[str], between: str) -> None:
+    html = between.join(f"<p>{text}</p>" for text in texts)
+    if "<" in html and all("<" not in text for text in texts):
+        assert plain_text(html) == html_to_text(html)

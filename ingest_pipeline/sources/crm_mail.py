@@ -10,9 +10,17 @@ from ingest_pipeline.sources.replies import split_reply
 
 # <jo@x.org> and <https://x.org> are none.
 _MARKUP = re.compile(r"</?[a-z][a-z0-9]*(?:\s[^<>]*)?/?>|<!|&(?:#\d+|#x[0-9a-f]+|[a-z]+);", re.IGNORECASE)
+_PARAGRAPHS = re.compile(r"(?:<p>[^<>&\x00-\x09\x0b-\x1f\x7f-\uffff]*</p>\n?)+\Z")
+_PARAGRAPH = re.compile(r"<p>([^<]*)</p>")
 _NO_PERSON = re.compile(
     r"(?:no-?_?reply|do-?_?not-?_?reply|mailer-daemon|postmaster|bounces?|notifications?)(?:[+._-].*)?@", re.IGNORECASE
 )
+
+
+_MAY_QUOTE = re.compile(r"[>|\r\u2028]|[:：]\s*\Z")
+
+LONGEST_MARK = 200
+"""A single line up to this length may be "Sent from my phone" or an attribution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +34,17 @@ class OwnWords:
 
 def plain_text(value: str) -> str:
     """A cell's text: CRMs keep bodies as HTML; imported ones are plain, and a parser would lose their line breaks."""
+    if value.startswith("<") and _PARAGRAPHS.match(value):
+        # What most messages are, without a parser's cost.
+        paragraphs = (" ".join(text.split()) for text in _PARAGRAPH.findall(value))
+        return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
     return html_to_text(value) if ("<" in value or "&" in value) and _MARKUP.search(value) else value
 
 
 def own_words(body: str) -> OwnWords:
     """What the sender of a mail wrote themselves: an answer holds the mail it answers, which is somebody else's."""
+    if "\n" not in body and len(body) > LONGEST_MARK and not _MAY_QUOTE.search(body):
+        return OwnWords(body)
     reply = split_reply(body.replace("\r\n", "\n").replace("\r", "\n"))
     left_out = reply.quoted or reply.forwarded
     if not left_out and not reply.signature:

@@ -266,6 +266,8 @@ def id_in(values: Values, *keys: str) -> str:
     """An id, which may stand in an object: ``{"requester": {"id": 7}}``, ``{"person_id": {"value": 7}}``."""
     for key in keys:
         value = values.get(key)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
         found = text_in(value, "id", "value") if isinstance(value, dict) else text_in(values, key)
         if found:
             return found.removesuffix(".0")

@@ -116,7 +116,7 @@ def _keep(unit: Unit, batch: Batch) -> bool:
         batch.add("staff", "addresses", text_in(values, "email"))
     elif kind == "contact":
         batch.add("contact", id_in(values, "id"), text_in(values, "name"))
-    return bool(unit.list) or kind != "conversation" or "conversation_parts" not in values
+    return kind != "conversation" or "conversation_parts" not in values
 
 
 def _items(desk: Desk, file: TableFile, unit: Unit) -> Iterator[Item]:

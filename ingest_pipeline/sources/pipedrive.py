@@ -82,6 +82,8 @@ def read(export: Export, options: ReadOptions) -> Iterator[Item]:
 def plain(unit: Unit) -> Unit:
     """Without the prefix that exports from the screen have: ``person_job_title`` -> ``job_title``."""
     values = unit.values
+    if "add_time" in values:
+        return unit
     for name in ("person", "activity", "note", "deal", "organization"):
         prefixed = sum(key.startswith(f"{name}_") for key in values)
         if prefixed == len(values) or (prefixed > len(values) / 2 and f"{name}_id" in values):

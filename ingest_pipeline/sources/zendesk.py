@@ -233,6 +233,7 @@ class _People:
     def __init__(self, desk: Desk, ticket: Values) -> None:
         self._desk = desk
         self._inside: dict[str, tuple[str, str, str]] = {}
+        self._outside: dict[str, bool] = {}
         self._requester = id_in(ticket, "requester_id", "requester")
         self._assignee = id_in(ticket, "assignee_id", "assignee")
         embedded = [object_in(ticket, key) for key in ("submitter", "assignee", "requester")]
@@ -253,6 +254,11 @@ class _People:
 
     def is_outside(self, native: str) -> bool:
         """Whether this is a customer. Of a ticket whose users are not in the export only the requester is."""
+        if native not in self._outside:
+            self._outside[native] = self._is_outside(native)
+        return self._outside[native]
+
+    def _is_outside(self, native: str) -> bool:
         if not native:
             return False
         role, _, address = self._known(native)
