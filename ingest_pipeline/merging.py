@@ -214,7 +214,7 @@ def _carry_out(editor: Editor, save: Callable[[Connection, str], Changed]) -> Ch
     actor = check_actor(editor.actor)
     changed = write(editor.engine, lambda connection: save(connection, actor))
     # A process that ends here loses nothing: the next sync folds them.
-    for _ in fold_profiles(editor.engine, editor.schema, sorted(changed.profiles)):
+    for _ in fold_profiles(editor.engine, editor.schema, sorted(changed.profiles), editor.rules):
         pass
     return changed
 

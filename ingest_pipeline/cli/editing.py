@@ -45,9 +45,10 @@ def open_editor(by: str | None) -> Iterator["Editor"]:
     from ingest_pipeline.extraction.traits import load_traits
     from ingest_pipeline.store.audit_log import Via
 
-    schema = load_traits(load_settings().traits)
+    settings = load_settings()
+    schema = load_traits(settings.traits)
     with open_store() as engine:
-        yield Editor(engine, schema, actor(by), Via.CLI)
+        yield Editor(engine, schema, actor(by), Via.CLI, settings.fold_rules())
 
 
 def _find(editor: "Editor", profile: str) -> str:

@@ -18,12 +18,15 @@ from ingest_pipeline.errors import InvalidInput
 from ingest_pipeline.extraction.base import Kind
 from ingest_pipeline.extraction.traits import TraitSchema
 from ingest_pipeline.folding import fold_profiles
+from ingest_pipeline.states import DEFAULT_RULES, Rules
 from ingest_pipeline.store.audit_log import Audited, Via, append, check_actor
 from ingest_pipeline.store.edits import Draft, hold_profile, load_edits, save_edits
 from ingest_pipeline.store.engine import write
 from ingest_pipeline.store.facts import Fact, ProfileFacts, load_facts
 from ingest_pipeline.store.lookup import id_range
+from ingest_pipeline.store.memory_ids import find_memories
 from ingest_pipeline.store.tables import DocumentRow, Memory, ObservationRow, TraitRow
+from ingest_pipeline.store.upsert import select_in
 
 MIN_ID = 4
 """Characters of a memory's id that may stand for it."""
@@ -31,12 +34,13 @@ MIN_ID = 4
 
 @dataclass(frozen=True, slots=True)
 class Editor:
-    """Who decides, by what way, and where. Safe to use from several threads."""
+    """Who decides, by what way, and where; ``rules`` as the syncs have them. Safe to use from several threads."""
 
     engine: Engine
     schema: TraitSchema
     actor: str
     via: Via
+    rules: Rules = DEFAULT_RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,16 @@ class ShownMemory:
 
 
 class Held:
-    """What a decision is made on: the tables of one profile, locked against other decisions."""
+    """What a decision is made on: the tables of one profile, locked against other decisions.
+
+    ``fact``: the trait key or memory id that the plan turned out to be about.
+    """
 
     def __init__(self, connection: Connection, profile_id: str, schema: TraitSchema) -> None:
         self._connection = connection
         self.profile_id = profile_id
         self._schema = schema
+        self.fact: str | None = None
 
     @cached_property
     def edits(self) -> list[Edit]:
@@ -109,19 +117,26 @@ class Held:
         return list(self._connection.execute(query).scalars())
 
     def memory(self, reference: str) -> ShownMemory:
-        """By id or the first characters of one. Raises InvalidInput: ``memory_not_found``, ``ambiguous_fact``."""
+        """By id, one that it had before other sentences joined it, or the first characters of one.
+
+        Raises InvalidInput: ``memory_not_found``, ``ambiguous_fact``.
+        """
         bounds = id_range(reference, MIN_ID)
         if bounds is None:
             raise memory_not_found()
         query = select(Memory.id, Memory.type, Memory.content, Memory.edit_id).where(
-            Memory.profile_id == self.profile_id, Memory.id.between(*bounds)
+            Memory.profile_id == self.profile_id
         )
-        rows = list(self._connection.execute(query.limit(2)))
+        rows = list(self._connection.execute(query.where(Memory.id.between(*bounds)).limit(2)))
+        if not rows:
+            led_to = find_memories(self._connection, self.profile_id, reference)
+            rows = list(select_in(self._connection, query, Memory.id.expression, sorted(led_to)))
         if not rows:
             raise memory_not_found()
         if len(rows) > 1:
             raise InvalidInput("ambiguous_fact", "several ids start with these characters; write more of them")
         (row,) = rows
+        self.fact = row.id
         by_hand = next((e for e in self.edits if e.id == row.edit_id and e.kind is Target.MEMORY and e.target), None)
         target = by_hand.target if by_hand else None
         return ShownMemory(row.id, row.type, row.content, target or claim_key(row.content))
@@ -135,43 +150,37 @@ Plan = Callable[[Held], Sequence[Draft]]
 """What a decision records, given what the tables show. Raises InvalidInput when it makes no sense there."""
 
 
-def decide(editor: Editor, profile_id: str, audited: Audited, plan: Plan, fact: str | None = None) -> Decided:
-    """Carry a decision out. ``fact`` is the trait key or memory id that it is about, None for one that is to be made.
-
-    Raises ProfileNotFound, InvalidInput.
-    """
+def decide(editor: Editor, profile_id: str, audited: Audited, plan: Plan) -> Decided:
+    """Carry a decision out. Raises ProfileNotFound, InvalidInput."""
     actor = check_actor(editor.actor)
     before = load_facts(editor.engine, profile_id)
 
-    def save(connection: Connection) -> tuple[str, list[Edit]]:
+    def save(connection: Connection) -> tuple[Held, list[Edit]]:
         living = hold_profile(connection, profile_id)
-        edits = save_edits(connection, living, plan(Held(connection, living, editor.schema)), actor)
+        held = Held(connection, living, editor.schema)
+        edits = save_edits(connection, living, plan(held), actor)
         first = edits[0]
         detail = {"kind": first.kind.value, "key": first.key, "edits": len(edits)}
         append(connection, actor, editor.via, audited, living, detail, first.at)
-        return living, edits
+        return held, edits
 
-    living, edits = write(editor.engine, save)
-    for _ in fold_profiles(editor.engine, editor.schema, [living]):
+    held, edits = write(editor.engine, save)
+    for _ in fold_profiles(editor.engine, editor.schema, [held.profile_id], editor.rules, changed_only=True):
         pass
-    after = load_facts(editor.engine, living)
-    found = find_fact(before, fact) if fact else None
-    return Decided(after, tuple(edits), found, _fact_after(after, found.id if found else fact, edits))
+    after = load_facts(editor.engine, held.profile_id)
+    fact = edits[0].key if edits[0].kind is Target.TRAIT else held.fact
+    return Decided(after, tuple(edits), _find(before, fact), _find(after, fact) or _made_by(after, edits))
 
 
-def find_fact(facts: ProfileFacts, reference: str) -> Fact | None:
-    """A trait by its key, a memory by its id or the only one whose id starts so."""
-    for trait in facts.traits:
-        if trait.key == reference:
-            return trait
-    found = [memory for memory in facts.memories if memory.id.startswith(reference.lower())]
-    return found[0] if len(found) == 1 else None
-
-
-def _fact_after(facts: ProfileFacts, fact: str | None, edits: Sequence[Edit]) -> Fact | None:
-    """The same fact; a memory that was written just now is the one that names the edit."""
-    made = {edit.id for edit in edits}
+def _find(facts: ProfileFacts, fact: str | None) -> Fact | None:
+    """A trait by its key, a memory by its id."""
     for candidate in (*facts.traits, *facts.memories):
-        if fact in (candidate.id, candidate.key if candidate.kind == "trait" else None):
+        if fact == (candidate.key if candidate.kind == "trait" else candidate.id):
             return candidate
+    return None
+
+
+def _made_by(facts: ProfileFacts, edits: Sequence[Edit]) -> Fact | None:
+    """The memory that was written just now."""
+    made = {edit.id for edit in edits}
     return next((memory for memory in facts.memories if memory.edit and memory.edit.id in made), None)

@@ -20,7 +20,7 @@ def clear(editor: Editor, profile_id: str, reference: str) -> Decided:
     plan: Plan = (
         (lambda held: traits.plan_clear(held, trait)) if trait else (lambda held: memories.plan_clear(held, reference))
     )
-    return decide(editor, profile_id, Audited.CLEAR, plan, reference)
+    return decide(editor, profile_id, Audited.CLEAR, plan)
 
 
 def confirm(editor: Editor, profile_id: str, reference: str, value: Json = None) -> Decided:
@@ -31,7 +31,7 @@ def confirm(editor: Editor, profile_id: str, reference: str, value: Json = None)
     ``value_not_found``, ``nothing_to_confirm``.
     """
     plan = _plan(editor, reference, value, traits.plan_confirm, memories.plan_confirm)
-    return decide(editor, profile_id, Audited.CONFIRM, plan, reference)
+    return decide(editor, profile_id, Audited.CONFIRM, plan)
 
 
 def reject(editor: Editor, profile_id: str, reference: str, value: Json = None) -> Decided:
@@ -42,7 +42,7 @@ def reject(editor: Editor, profile_id: str, reference: str, value: Json = None) 
     ``invalid_value_type``, ``already_rejected``.
     """
     plan = _plan(editor, reference, value, traits.plan_reject, memories.plan_reject)
-    return decide(editor, profile_id, Audited.REJECT, plan, reference)
+    return decide(editor, profile_id, Audited.REJECT, plan)
 
 
 def unreject(editor: Editor, profile_id: str, reference: str, value: Json = None) -> Decided:
@@ -51,7 +51,7 @@ def unreject(editor: Editor, profile_id: str, reference: str, value: Json = None
     Raises InvalidInput: ``not_rejected``.
     """
     plan = _plan(editor, reference, value, traits.plan_unreject, memories.plan_unreject)
-    return decide(editor, profile_id, Audited.UNREJECT, plan, reference)
+    return decide(editor, profile_id, Audited.UNREJECT, plan)
 
 
 def _plan(

@@ -62,12 +62,12 @@ def revise_memory(
         value = before | {name: new for name, new in change.items() if new is not None}
         return [Draft(Action.REVISE, Target.MEMORY, memory.type, memory.target, value)]
 
-    return decide(editor, profile_id, Audited.REVISE, plan, reference)
+    return decide(editor, profile_id, Audited.REVISE, plan)
 
 
 def delete_memory(editor: Editor, profile_id: str, reference: str) -> Decided:
     """As ``reject``: neither the sentence nor a near duplicate comes back. Raises InvalidInput."""
-    return decide(editor, profile_id, Audited.DELETE, lambda held: plan_reject(held, reference), reference)
+    return decide(editor, profile_id, Audited.DELETE, lambda held: plan_reject(held, reference))
 
 
 def plan_clear(held: Held, reference: str) -> list[Draft]:
@@ -93,6 +93,7 @@ def plan_unreject(held: Held, reference: str) -> list[Draft]:
     if not found:
         raise InvalidInput("not_rejected", "no such memory is rejected; `ingest edits` lists what is")
     (edit,) = found
+    held.fact = (edit.value or {}).get("id")
     return [Draft(Action.UNREJECT, Target.MEMORY, edit.key, edit.target, edit.value)]
 
 

@@ -19,7 +19,7 @@ def set_trait(editor: Editor, profile_id: str, key: str, value: Json, confidence
     """
     canonical = check_value(editor.schema, key, value)
     draft = Draft(Action.SET, Target.TRAIT, key, value=canonical, confidence=check_confidence(confidence))
-    return decide(editor, profile_id, Audited.SET, lambda _: [draft], key)
+    return decide(editor, profile_id, Audited.SET, lambda _: [draft])
 
 
 def delete_trait(editor: Editor, profile_id: str, key: str) -> Decided:
@@ -38,7 +38,7 @@ def delete_trait(editor: Editor, profile_id: str, key: str) -> Decided:
             raise trait_not_found()
         return drafts
 
-    return decide(editor, profile_id, Audited.DELETE, plan, key)
+    return decide(editor, profile_id, Audited.DELETE, plan)
 
 
 def plan_clear(held: Held, trait: Trait) -> list[Draft]:
