@@ -78,7 +78,7 @@ def _flattened(text: str) -> tuple[str, list[int] | None]:
 
 _LOCAL = frozenset("._%+-'!#$&*=?^`{|}~/")
 _DOMAIN = re.compile(r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_][\w-]{1,23}")
-_IP_DOMAIN = re.compile(r"\[[\d.:a-fA-F]{3,45}\]|[^\W_][\w-]{0,62}(?!\w)")
+_IP_DOMAIN = re.compile(r"\[[\d.:a-fA-F]{3,45}\]|[^\W\d_][\w-]{0,62}(?!\w)")
 
 
 def _emails(text: str, _region: str) -> Iterator[Span]:
@@ -119,12 +119,27 @@ def _phones(text: str, region: str) -> Iterator[Span]:
         return
     for where, leniency in ((None, Leniency.POSSIBLE), (region or None, Leniency.VALID)):
         for match in PhoneNumberMatcher(text, where, leniency, max_tries=1_000_000):
-            yield match.start, match.end
-    for pattern, group in ((_LABELLED_PHONE, 1), (_NATIONAL_PHONE, 0)):
-        for found in pattern.finditer(text):
-            digits = sum(map(str.isdigit, found[group]))
-            if (7 if group else 9) <= digits <= 15 and not _DATE.match(found[group]):
-                yield found.span(group)
+            # An opening bracket that the number does not close is not its own.
+            yield match.start + _opens(match.raw_string), match.end
+    for pattern, group, fewest in ((_LABELLED_PHONE, 1, 7), (_NATIONAL_PHONE, 0, 9)):
+        found = pattern.search(text)
+        while found:
+            start, end = _shortened(text, *found.span(group))
+            fits = sum(map(str.isdigit, text[start:end])) >= fewest and not _DATE.match(text[start:end])
+            if fits:
+                yield start + _opens(text[start:end]), end
+            found = pattern.search(text, end if fits else found.start() + 1)
+
+
+def _shortened(text: str, start: int, end: int) -> Span:
+    """Without the last groups of digits when there are more than a phone number has (ITU-T E.164: 15)."""
+    while sum(map(str.isdigit, text[start:end])) > 15:
+        end = start + len(re.sub(r"[^\d]*\d+$", "", text[start:end]))
+    return start, end
+
+
+def _opens(number: str) -> bool:
+    return number.startswith("(") and number.count("(") > number.count(")")
 
 
 _GROUPED = re.compile(r"(?<![\w.])\d(?:[ -]?\d){11,60}(?![\w])")
@@ -154,12 +169,16 @@ def _ibans(text: str, _region: str) -> Iterator[Span]:
     """As long as its country's are and with the right checksum (ISO 13616), whatever follows."""
     from stdnum import iban
 
-    for run in _IBAN.finditer(text):
-        ends = [place + 1 for place in range(run.start(), run.end()) if text[place].isalnum()]
+    run = _IBAN.search(text)
+    while run:
+        start, after = run.start(), run.start() + 1
+        ends = [place + 1 for place in range(start, run.end()) if text[place].isalnum()]
         for end in reversed(ends[14:34]):
-            if iban.is_valid(text[run.start() : end], check_country=False):
-                yield run.start(), end
+            if iban.is_valid(text[start:end], check_country=False):
+                yield start, end
+                after = end
                 break
+        run = _IBAN.search(text, after)
 
 
 _B, _E = r"(?<![\w.])", r"(?![\w])"
