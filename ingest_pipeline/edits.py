@@ -16,6 +16,7 @@ summary    set: this text stays. clear: made from the facts again.
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 
 from ingest_pipeline.documents import Json
 
@@ -65,5 +66,10 @@ class Edit:
 
 def claim_key(value: Json) -> str:
     """What two spellings of one value or sentence share: case, spaces and final punctuation do not count."""
-    text = value if isinstance(value, str) else repr(value)
+    return _text_key(value if isinstance(value, str) else repr(value))
+
+
+@lru_cache(maxsize=32_768)
+def _text_key(text: str) -> str:
+    # A fold asks several times for each sentence and quote.
     return " ".join(text.casefold().split()).rstrip(".!… ")

@@ -14,6 +14,9 @@ def independent(evidence: Sequence[Observed]) -> list[float]:
     """
     if len(evidence) == 1:
         return [evidence[0].confidence]
+    quotes = [claim_key(o.quote) for o in evidence]
+    if len(set(quotes)) == len({o.document_id for o in evidence}) == len(evidence):
+        return sorted((o.confidence for o in evidence), reverse=True)
     leader: dict[str, str] = {}
 
     def find(name: str) -> str:
@@ -21,8 +24,8 @@ def independent(evidence: Sequence[Observed]) -> list[float]:
             name = leader[name]
         return name
 
-    for o in evidence:
-        leader[find("d" + o.document_id)] = find("q" + claim_key(o.quote))
+    for o, quote in zip(evidence, quotes, strict=True):
+        leader[find("d" + o.document_id)] = find("q" + quote)
     surest: dict[str, float] = {}
     for o in evidence:
         piece = find("d" + o.document_id)
