@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 
-.PHONY: demo dev test check format bench lock clean
+.PHONY: demo dev test check format bench bench-large lock clean
 
 demo: .venv/.installed
 	@$(BIN)/ingest demo
@@ -27,6 +27,11 @@ format: .venv/.installed-dev
 
 bench: .venv/.installed-dev
 	$(BIN)/python benchmarks/pipeline.py
+	$(BIN)/python benchmarks/readers.py
+
+# Reads exports of 1 GB: some ten minutes.
+bench-large: .venv/.installed-dev
+	$(BIN)/python benchmarks/readers.py --large
 
 # Resolve pyproject.toml anew. Hashes are locked, addresses are not.
 lock: .venv/.installed-dev

@@ -1,0 +1,159 @@
+"""How fast readers are, and how much memory they take, beside the bare library on the same file.
+
+    python benchmarks/readers.py [--size 50] [--runs 3] [--only mbox] [--large]
+
+``--large`` reads 1 GB of each once, for the memory. Every measurement is a process of its own; library and reader take
+turns, and the medians of CPU seconds are compared, as other work on the machine disturbs wall time.
+"""
+
+import argparse
+import csv
+import email.message
+import json
+import mailbox
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+LARGE_MB = 1_000
+AIM_LARGE_RSS_MB = 300
+AIMS = {"mbox": 0.6, "slack": 0.6, "salesforce": 0.4}
+"""Of the bare library's speed."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=50, help="MB of each export")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", choices=tuple(AIMS), nargs="*", default=list(AIMS))
+    parser.add_argument("--large", action="store_true", help=f"{LARGE_MB} MB of each, read once")
+    parser.add_argument("--measure", choices=("reader", "library"), help=argparse.SUPPRESS)
+    parser.add_argument("--path", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        (name,) = arguments.only
+        work = LIBRARIES[name] if arguments.measure == "library" else reader_of(name)
+        print(json.dumps(measured(work, arguments.path)))
+        return
+    size, runs = (LARGE_MB, 1) if arguments.large else (arguments.size, arguments.runs)
+    print(f"{size} MB of each, medians of {runs}; load {os.getloadavg()[0]:.1f}")
+    print(f"{'export':>12} {'by':>8} {'units':>10} {'wall s':>8} {'CPU s':>8} {'MB/s':>8} {'peak RSS MB':>12}")
+    for name in arguments.only:
+        with tempfile.TemporaryDirectory(prefix="bench-readers-") as folder:
+            report(name, Path(folder) / name, size, runs, large=arguments.large)
+
+
+def report(name: str, path: Path, size: int, runs: int, *, large: bool) -> None:
+    from exports import WRITERS
+
+    size_mb = WRITERS[name](path, size * 1_000_000) / 1_000_000
+    taken: dict[str, list[dict[str, Any]]] = {"library": [], "reader": []}
+    for _ in range(runs):
+        for by, results in taken.items():
+            results.append(run(name, by, path))
+    cpu = {}
+    for by, results in taken.items():
+        wall, cpu[by], rss = (median(one[what] for one in results) for what in ("wall_s", "cpu_s", "rss_mb"))
+        print(
+            f"{name:>12} {by:>8} {results[0]['units']:>10,} {wall:>8.2f} {cpu[by]:>8.2f} {size_mb / cpu[by]:>8.1f} "
+            f"{rss:>12.0f}"
+        )
+    ratio = cpu["library"] / cpu["reader"]
+    memory = f"; peak of the reader (aim: {AIM_LARGE_RSS_MB} MB at most) {rss:.0f} MB" if large else ""
+    print(f"{name:>12} {ratio:.2f} of the bare library's speed (aim: {AIMS[name]}){memory}")
+
+
+def run(name: str, by: str, path: Path) -> dict[str, Any]:
+    """One measurement in a process of its own."""
+    command = [sys.executable, __file__, "--measure", by, "--only", name, "--path", str(path)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603 - this very file
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def measured(work: Callable[[Path], int], path: Path) -> dict[str, Any]:
+    """Seconds and peak memory of this process; ``work`` gives how many units it read."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    units = work(path)
+    return {
+        "units": units,
+        "wall_s": time.perf_counter() - wall,
+        "cpu_s": time.process_time() - cpu,
+        "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def reader_of(name: str) -> Callable[[Path], int]:
+    """Reads as a sync does, and counts the units. What has to be imported is imported before the clock starts."""
+    from ingest_pipeline.documents import SIGNATURE_KIND, Record, Rejected
+    from ingest_pipeline.sources import registry
+    from ingest_pipeline.sources.base import Export, ReadOptions
+    from ingest_pipeline.sources.locations import Place
+
+    reader = registry.BY_FORMAT[name]
+    options = ReadOptions(internal_domains=frozenset({"northwind.example"}))
+
+    def read(path: Path) -> int:
+        files = tuple(located.file for located in Place(str(path), "").files())
+        units = 0
+        for item in reader.read(Export(name, reader.source, files), options):
+            if isinstance(item, Rejected):
+                raise SystemExit(f"{item.file}, {item.position}: {item.reason}")
+            units += item.units if isinstance(item, Record) and item.kind != SIGNATURE_KIND else 0
+        return units
+
+    return read
+
+
+def library_mbox(path: Path) -> int:
+    """``mailbox`` and ``email``: headers and decoded text parts of every mail."""
+    units = 0
+    for message in mailbox.mbox(path, create=False):
+        for header in ("from", "date", "subject", "message-id"):
+            _ = message[header]
+        units += 1
+        for part in message.walk():
+            if part.get_content_maintype() == "text":
+                decoded(part)
+    return units
+
+
+def decoded(part: email.message.Message) -> str:
+    payload = part.get_payload(decode=True)
+    return payload.decode(part.get_content_charset("utf-8")) if isinstance(payload, bytes) else ""
+
+
+def library_salesforce(path: Path) -> int:
+    """``csv.reader`` over every table."""
+    units = 0
+    for table in sorted(path.glob("*.csv")):
+        with table.open(encoding="utf-8", newline="") as file:
+            for _ in csv.reader(file):
+                units += 1
+    return units
+
+
+def library_slack(path: Path) -> int:
+    """``zipfile`` and ``json.loads`` of every member."""
+    with zipfile.ZipFile(path) as archive:
+        return sum(len(json.loads(archive.read(name))) for name in archive.namelist())
+
+
+LIBRARIES: dict[str, Callable[[Path], int]] = {
+    "mbox": library_mbox,
+    "salesforce": library_salesforce,
+    "slack": library_slack,
+}
+
+
+if __name__ == "__main__":
+    main()
