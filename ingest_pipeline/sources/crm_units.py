@@ -150,7 +150,10 @@ def _document(file: TableFile, lists: Collection[str]) -> Iterator[Unit | Reject
                     yield from _elements(file, cursor, key)
                 elif not found:
                     value = cursor.value()
-                    rest[key] = None if isinstance(value, Broken) else value
+                    if isinstance(value, Broken):
+                        yield Rejected(file.file, f"{file.member or 'object'}, field {len(rest) + 1}", value.reason)
+                        value = None
+                    rest[key] = value
             if not found and "id" in rest:
                 yield _unit(file, rest, "", file.member or "object")
         if cursor.peek():
