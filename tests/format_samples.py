@@ -327,6 +327,11 @@ WITHOUT_WORDS = frozenset({"pst"})
 READABLE = tuple(reader for reader in registry.READERS if reader.format not in WITHOUT_WORDS)
 
 
+def named(reader: Reader) -> str:
+    """JSON Lines have a reader per source."""
+    return f"{reader.source}-{reader.format}"
+
+
 def source_file(name: str, data: bytes, mapped: bool = False) -> SourceFile:
     return SourceFile(name, len(data), 0.0, lambda: io.BytesIO(data), mapped)
 
