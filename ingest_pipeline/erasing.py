@@ -86,6 +86,22 @@ def forget(
     Raises ProfileNotFound, ConfigurationError for a wrong or missing key, StoreUnavailable when the database's files
     are held open; what was deleted by then stays deleted.
     """
+    gone, remnants = erase(engine, profile_id, refold, actor, via, progress)
+    return replace(gone, proof=prove(engine, remnants, progress, folders))
+
+
+@dataclass(frozen=True, slots=True)
+class Remnants:
+    """What is looked for when somebody is gone."""
+
+    traces: Traces
+    samples: Samples
+
+
+def erase(
+    engine: Engine, profile_id: str, refold: Refold, actor: str, via: Via, progress: Progress
+) -> tuple[Forgotten, Remnants]:
+    """All of ``forget`` but the proof."""
     with reading(engine) as connection:
         subject = load_subject(connection, profile_id)
     names, namesakes = _unshared(engine, subject)
@@ -96,19 +112,27 @@ def forget(
         current = replace(current, traces=replace(current.traces, names=current.traces.names & names))
         return current, begin_erasure(connection, current.traces, datetime.now(UTC))
 
+    def record(connection: Connection, gone: Mapping[str, int]) -> None:
+        detail = {"erased": {k: n for k, n in gone.items() if n}, "blanked": dict(others.changed)}
+        append(connection, actor, via, Audited.ERASE, profile_id, detail)
+
     subject, marks = write(engine, begin)
     samples = _take_samples(engine, subject, progress)
     others = Blanking(engine, subject, marks, samples, progress)
     others.run()
     files = blank_own_files(engine, subject)
     _fold_again(refold, sorted(others.profiles), progress)
-    erased = _erase(engine, subject, progress, lambda connection, gone: append(
-        connection, actor, via, Audited.ERASE, profile_id, {"erased": dict(gone), "blanked": dict(others.changed)}
-    ))  # fmt: skip
-    return Forgotten(
-        profile_id, erased, dict(others.changed), files, namesakes,
-        _prove(engine, Needles.of(subject.traces), samples, progress, folders),
-    )  # fmt: skip
+    gone = _erase_own(engine, subject, progress, record)
+    return Forgotten(profile_id, gone, dict(others.changed), files, namesakes), Remnants(subject.traces, samples)
+
+
+def prove(engine: Engine, remnants: Remnants, progress: Progress, folders: Sequence[Path] = ()) -> tuple[Scanned, ...]:
+    """Write the database's files anew, then look through all of it for what was erased."""
+    purge(engine)
+    needles, samples = Needles.of(remnants.traces), remnants.samples
+    database = database_files(engine.url.database if engine.dialect.name == "sqlite" else None)
+    paths = [*database, *(folder for folder in folders if folder.exists())]
+    return (*scan_tables(engine, needles, samples, progress), *scan_files(paths, needles, samples, progress))
 
 
 def prove_again(engine: Engine, reference: str, progress: Progress, folders: Sequence[Path] = ()) -> Forgotten | None:
@@ -121,8 +145,8 @@ def prove_again(engine: Engine, reference: str, progress: Progress, folders: Seq
             return None
     kind, colon, value = reference.strip().partition(":")
     identifier = Identifier(kind, value) if colon else Identifier("email", reference.strip().lower())
-    needles = Needles.of(Traces(identifiers=frozenset({identifier})))
-    return Forgotten(None, proof=_prove(engine, needles, Samples(), progress, folders))
+    remnants = Remnants(Traces(identifiers=frozenset({identifier})), Samples())
+    return Forgotten(None, proof=prove(engine, remnants, progress, folders))
 
 
 def _unshared(engine: Engine, subject: Subject) -> tuple[frozenset[str], int]:
@@ -164,7 +188,7 @@ def _fold_again(refold: Refold, profiles: Sequence[str], progress: Progress) -> 
         progress.advance(len(page))
 
 
-def _erase(
+def _erase_own(
     engine: Engine, subject: Subject, progress: Progress, record: Callable[[Connection, Mapping[str, int]], None]
 ) -> dict[str, int]:
     gone: Counter[str] = Counter()
@@ -178,15 +202,3 @@ def _erase(
         return everything
 
     return dict(write(engine, last))
-
-
-def _prove(
-    engine: Engine, needles: Needles, samples: Samples, progress: Progress, folders: Sequence[Path]
-) -> tuple[Scanned, ...]:
-    purge(engine)
-    database = database_files(engine.url.database if engine.dialect.name == "sqlite" else None)
-    paths = [*database, *(folder for folder in folders if folder.exists())]
-    return (
-        *scan_tables(engine, needles, samples, progress),
-        *scan_files(paths, needles, samples, progress),
-    )
