@@ -8,6 +8,7 @@ from sqlalchemy import Engine, case, func, select
 from ingest_pipeline.llm.tables import LlmCallRow
 from ingest_pipeline.store.audits import count_failed
 from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.profiles import count_unfolded
 from ingest_pipeline.store.tables import (
     DocumentRow,
     Evidence,
@@ -76,7 +77,7 @@ def load_overview(engine: Engine, rejected_limit: int = 20) -> Overview:
         llm_calls, unpriced_calls, spent = calls.one()
         return Overview(
             profiles=count(select(func.count()).where(Profile.merged_into.is_(None))),
-            unfolded=count(select(func.count()).where(Profile.changes != Profile.folded)),
+            unfolded=count_unfolded(engine),
             traits=count(select(func.count()).select_from(TraitRow)),
             memories=count(select(func.count()).select_from(Memory)),
             evidence=count(select(func.count()).select_from(Evidence)),
