@@ -3,22 +3,17 @@
 Commands that look or ingest a text run in this process; those that start a Dagster run in one of their own.
 """
 
-import io
 import json
 import os
 import pty
 import re
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ingest_pipeline import cli
 from ingest_pipeline.demo.inbox import generate
 from ingest_pipeline.direct import MAX_DATA_BYTES, TextRequest, ingest_text
 from ingest_pipeline.extracting import extract_pending
@@ -29,36 +24,11 @@ from ingest_pipeline.settings import load_settings
 from ingest_pipeline.sources.inbox import FOLDERS, open_inbox
 from ingest_pipeline.store.direct import create_profile
 from ingest_pipeline.store.extractions import Selection
+from tests.command_line import INGEST, Run, clean_environment, process, runner, words
 from tests.provider import Body, Provider, documents_of, find_something
 
-INGEST = Path(sys.executable).with_name("ingest")
 ANA = "ana.ferreira@velalogistics.example"
 ANA_TEXT = "I moved to [red]Madrid[/red] <b>now</b>. I love chess, my code is \x1b[2J."
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-def clean_environment(**settings: str) -> dict[str, str]:
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("INGEST_", "DAGSTER_", "COLUMNS"))
-    }
-    return kept | settings
-
-
-def process(home: Path, *arguments: str, **settings: str) -> Done:
-    """A run of the installed command."""
-    environment = clean_environment(INGEST_HOME=str(home), **settings)
-    done = subprocess.run([INGEST, *arguments], env=environment, capture_output=True, text=True, check=False)
-    return Done(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -87,35 +57,10 @@ def copy(home: Path, tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-Run = Callable[..., Done]
-
-
 @pytest.fixture
 def ingest(home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
     """Runs the command's entry point here: ``ingest("show", …, stdin=b"…", INGEST_MODEL="…")``."""
-
-    def run(*arguments: str, stdin: bytes = b"", **settings: str) -> Done:
-        with monkeypatch.context() as patch:
-            for name in os.environ:
-                if name.startswith(("INGEST_", "DAGSTER_", "COLUMNS")):
-                    patch.delenv(name)
-            for name, value in ({"INGEST_HOME": str(home)} | settings).items():
-                patch.setenv(name, value)
-            patch.setattr(sys, "argv", ["ingest", *arguments])
-            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-            capfd.readouterr()
-            with pytest.raises(SystemExit) as ended:
-                cli.main()
-            code = ended.value.code
-        out, err = capfd.readouterr()
-        assert isinstance(code, int)
-        return Done(code, out, err)
-
-    return run
-
-
-def words(text: str) -> str:
-    return " ".join(text.split())
+    return runner(home, monkeypatch, capfd)
 
 
 # -- looking -----------------------------------------------------------------------------------------------------------
@@ -179,7 +124,8 @@ def test_show_as_json_is_the_profile_api_with_names(ingest: Run) -> None:
     values = {trait["key"]: trait["value"] for trait in shown["traits"]}
     assert (values["location"], values["current_goals"]) == ("Lisbon", ["cut empty return trips"])
     assert {"id", "content", "type", "importance", "decayFactor"} <= shown["memories"][0].keys()
-    assert {"key", "value", "validFrom", "validTo"} == shown["history"][0].keys()
+    assert shown["history"][0].keys() == {"key", "value", "validFrom", "validTo", "edit", "reason", "endedBy"}
+    assert shown["traits"][0].keys() >= {"conflicts", "edit"}
     assert ingest("show", shown["profile"]["id"], "--json").json == shown
 
 
