@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from ingest_pipeline.documents import Identifier, Item, Json, Person, Rejected, Role, Skipped, Source
 from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
 from ingest_pipeline.sources.columns import PIPEDRIVE_PERSON
+from ingest_pipeline.sources.crm_desk import Desk
 from ingest_pipeline.sources.crm_mail import plain_text
 from ingest_pipeline.sources.crm_records import certain_phone, clean_name, email_addresses, read_moment, staff_of
 from ingest_pipeline.sources.crm_tables import TableFile, lookup, open_tables
@@ -18,7 +19,6 @@ from ingest_pipeline.sources.crm_text import TextBuilder
 from ingest_pipeline.sources.crm_units import (
     SUFFIXES,
     Batch,
-    Desk,
     Unit,
     Values,
     add_fields,

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from ingest_pipeline.documents import Item, Json, Person, Rejected, Role, Skipped, Source
 from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
 from ingest_pipeline.sources.columns import ZENDESK_USER
+from ingest_pipeline.sources.crm_desk import Desk
 from ingest_pipeline.sources.crm_dialogue import Message, add_dialogue, in_order, speakers
 from ingest_pipeline.sources.crm_mail import plain_text
 from ingest_pipeline.sources.crm_records import certain_phone, clean_name, email_addresses, staff_of
@@ -20,7 +21,6 @@ from ingest_pipeline.sources.crm_text import TextBuilder
 from ingest_pipeline.sources.crm_units import (
     SUFFIXES,
     Batch,
-    Desk,
     Unit,
     Values,
     add_fields,
