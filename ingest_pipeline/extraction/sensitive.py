@@ -105,7 +105,8 @@ def _rules() -> _Rules:
 
 def _stem(term: str) -> str:
     """The beginning of the longest word of a term: most sentences hold none of these."""
-    return max(re.findall(r"[^\W_]+", term), key=len)[:_STEM]
+    words: list[str] = re.findall(r"[^\W_]+", term)
+    return max(words, key=len)[:_STEM]
 
 
 def _pattern(entry: dict[str, Any], terms: list[str], data: dict[str, Any]) -> re.Pattern[str]:

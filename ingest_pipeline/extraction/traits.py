@@ -209,9 +209,10 @@ def parse_traits(data: object, where: str = "traits") -> TraitSchema:
     for n, trait in enumerate(traits):
         category = trait.sensitive_category
         if category and trait.extraction.enabled and category not in sensitive:
+            name = category.value
             raise TraitSchemaError(
-                f"{where}: traits[{n}] ({trait.key}): sensitiveCategory: {category.value} is not switched on; add it at "
-                f'the top of the file, as {{"sensitive": ["{category.value}"], "traits": [...]}}, or remove the trait'
+                f"{where}: traits[{n}] ({trait.key}): sensitiveCategory: {name} is not switched on; write at the top of "
+                f'the file {{"sensitive": ["{name}"], "traits": [...]}}, or remove the trait'
             )
     return TraitSchema(traits, sensitive)
 
@@ -219,10 +220,10 @@ def parse_traits(data: object, where: str = "traits") -> TraitSchema:
 def _parse_sensitive(given: object, where: str) -> frozenset[Sensitive]:
     known = {each.value: each for each in Sensitive}
     names = given if isinstance(given, list) else [given]
-    for name in names:
-        if not isinstance(name, str) or name not in known:
-            raise TraitSchemaError(f"{where}: sensitive: give a list of these: {', '.join(known)}")
-    return frozenset(known[name] for name in names)
+    found = {known.get(name) if isinstance(name, str) else None for name in names}
+    if None in found:
+        raise TraitSchemaError(f"{where}: sensitive: give a list of these: {', '.join(known)}")
+    return frozenset(each for each in found if each)
 
 
 def _parse_entry(entry: object, where: str) -> Trait:
