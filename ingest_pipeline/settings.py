@@ -87,7 +87,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "internal_domains", "fallback_models", "imap_folders", "trusted_proxies", "upstream_base_urls",
-        "exclude_columns", mode="before",
+        "exclude_columns", "source_rank", mode="before",
     )  # fmt: skip
     @classmethod
     def _split(cls, value: object) -> object:

@@ -99,3 +99,24 @@ def test_keys_are_not_shown(environment: pytest.MonkeyPatch) -> None:
 def test_columns_to_leave_out_are_labels_in_lower_case(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("INGEST_EXCLUDE_COLUMNS", "Birthdate, Marital  Status,")
     assert load_settings().read_options().exclude_columns == {"birthdate", "marital status"}
+
+
+def test_the_rank_of_sources_names_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Best first."""
+    assert [role.value for role in load_settings().fold_rules().source_rank] == [
+        "field",
+        "signature",
+        "subject",
+        "note",
+    ]
+    monkeypatch.setenv("INGEST_SOURCE_RANK", "note, field,signature,subject")
+    assert [role.value for role in load_settings().fold_rules().source_rank] == [
+        "note",
+        "field",
+        "signature",
+        "subject",
+    ]
+    for wrong in ("field", "field,field,signature,subject", "field,signature,subject,staff", "field;note"):
+        monkeypatch.setenv("INGEST_SOURCE_RANK", wrong)
+        with pytest.raises(ConfigurationError, match="INGEST_SOURCE_RANK"):
+            load_settings()
