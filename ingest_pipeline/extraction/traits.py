@@ -209,10 +209,10 @@ def parse_traits(data: object, where: str = "traits") -> TraitSchema:
     for n, trait in enumerate(traits):
         category = trait.sensitive_category
         if category and trait.extraction.enabled and category not in sensitive:
-            name = category.value
+            name, place = category.value, f"{where}: traits[{n}] ({trait.key})"
             raise TraitSchemaError(
-                f"{where}: traits[{n}] ({trait.key}): sensitiveCategory: {name} is not switched on; write at the top of "
-                f'the file {{"sensitive": ["{name}"], "traits": [...]}}, or remove the trait'
+                f"{place}: sensitiveCategory: {name} is not switched on; write at the top of the file "
+                f'{{"sensitive": ["{name}"], "traits": [...]}}, or remove the trait'
             )
     return TraitSchema(traits, sensitive)
 
