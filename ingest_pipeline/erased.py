@@ -66,6 +66,9 @@ class Traces:
 
 
 def identifier_mark(identifier: Identifier) -> Mark:
+    """A file's key without a kind may be what a profile has as its external id."""
+    if identifier.kind == "external":
+        return ("external", identifier.value)
     return ("identifier", identifier.kind, identifier.value)
 
 

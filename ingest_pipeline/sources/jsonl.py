@@ -36,7 +36,7 @@ _NATIVE = re.compile(
     r"(salesforce|hubspot|zendesk|intercom|pipedrive|slack|whatsapp|telegram|discord|msteams|facebook|instagram|"
     r"chatgpt|claude|external):(\S.*)"
 )
-_LINE = re.compile(r'\s*\{(?=.*"profile"\s*:)(?=.*"text"\s*:).*\}\s*')
+_LONG_LINE = re.compile(r'\s*\{\s*"(?:profile|text|occurred_at|source|metadata)"\s*:.*"(?:profile|text)"\s*:')
 _MILLISECONDS_FROM = 100_000_000_000
 
 
@@ -202,7 +202,17 @@ def _storable(value: Json) -> Json:
 
 def _detect(file: SourceFile, head: bytes) -> bool:
     lines = [line for line in head_text(head).lstrip("\ufeff").split("\n") if line.strip()]
-    return any(_LINE.fullmatch(line) for line in lines[:LINES_LOOKED_AT])
+    if len(lines) == 1 and file.size > len(head):
+        return _LONG_LINE.match(lines[0]) is not None
+    return any(_is_line(line) for line in lines[:LINES_LOOKED_AT])
+
+
+def _is_line(line: str) -> bool:
+    try:
+        value = parse_json(line) if '"profile"' in line and '"text"' in line else None
+    except NotJson:
+        return False
+    return isinstance(value, dict) and "profile" in value and "text" in value
 
 
 READERS = tuple(

@@ -234,8 +234,13 @@ def _by_identifier(groups: Sequence[frozenset[str]], profiles: Sequence[str | No
     return {i: profile for group, profile in zip(groups, profiles, strict=True) if profile for i in group}
 
 
+_CHATS = frozenset(
+    ("slack", "whatsapp", "telegram", "discord", "msteams", "facebook", "instagram", "chatgpt", "claude")
+)
+
+
 def _display_name(names: list[tuple[str, str]]) -> str | None:
     """The CRM's name before a mail header's or a chat's, then the longest, then by alphabet."""
     if not names:
         return None
-    return min(names, key=lambda n: (n[0] == "email", n[0].startswith("slack"), -len(n[1]), n[1]))[1]
+    return min(names, key=lambda n: (n[0] == "email", n[0].partition(":")[0] in _CHATS, -len(n[1]), n[1]))[1]

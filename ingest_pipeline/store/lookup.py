@@ -93,6 +93,7 @@ def find_identifiers(connection: Connection, reference: str) -> list[Row[Any]]:
     kind, _, value = reference.partition(":")
     spellings = [("email", reference.lower()), ("phone", _PUNCTUATION.sub("", reference))]
     spellings += [(kind.lower(), value.lower() if kind.lower() == "email" else value)] if value else []
+    spellings.append(("external", reference))
     i = IdentifierRow
     query = select(i.id, i.kind, i.value, i.profile_id, i.ambiguous).where(tuple_(i.kind, i.value).in_(spellings))
     return sorted(connection.execute(query), key=lambda row: spellings.index((row.kind, row.value)))

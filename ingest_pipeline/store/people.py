@@ -1,20 +1,22 @@
 """Persons and identifiers: stores what sources say of people and keeps every identifier pointing at its profile."""
 
+import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, select, text
 
-from ingest_pipeline.documents import Person, stable_id
+from ingest_pipeline.documents import Identifier, Person, stable_id
 from ingest_pipeline.store.assigning import assign
 from ingest_pipeline.store.existence import BUCKETS, delete_empty, mark_changed, new_profile
-from ingest_pipeline.store.neighbourhood import identifier_id
-from ingest_pipeline.store.tables import IdentifierRow, PersonIdentifier, PersonRow
+from ingest_pipeline.store.neighbourhood import ANCHOR, identifier_id
+from ingest_pipeline.store.tables import IdentifierRow, PersonIdentifier, PersonRow, Profile
 from ingest_pipeline.store.upsert import select_in, upsert
 
 __all__ = [
     "BUCKETS",
+    "EXTERNAL",
     "Described",
     "delete_empty",
     "identifier_id",
@@ -25,6 +27,10 @@ __all__ = [
     "save_persons",
 ]
 
+EXTERNAL = "external"
+"""The kind of keys that a file gives without saying of which system."""
+
+_UUID_DIGITS = 32
 _IDENTITY_LOCK = 7031995
 
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
@@ -44,8 +50,8 @@ def save_persons(connection: Connection, described: Iterable[Described], now: da
     Profiles appear, merge and part here; documents follow their identifier. On PostgreSQL one transaction at a time
     does this (SQLite has one writer anyway), else two could each create the profile of one new person.
     """
-    described = list(described)
     lock_identities(connection)
+    described = _referring(connection, list(described))
     _save_identifiers(connection, described)
     touched = _save_claims(connection, [d for d in described if d.person.claims])
     if touched:
@@ -71,6 +77,77 @@ def _save_identifiers(connection: Connection, described: Iterable[Described]) ->
     }
     rows = [{"id": identifier_id(i), "kind": i.kind, "value": i.value, "ambiguous": False} for i in sorted(everything)]
     upsert(connection, IdentifierRow, rows)
+
+
+def _referring(connection: Connection, described: list[Described]) -> list[Described]:
+    """The persons, those whose key of unknown kind is a profile's external or internal id bound to that profile.
+
+    Only keys that are met for the first time are looked up: a binding stays.
+    """
+    keys = {identifier_id(d.person.key): d.person.key.value for d in described if d.person.key.kind == EXTERNAL}
+    if not keys:
+        return described
+    query = select(IdentifierRow.id).where(IdentifierRow.home_id.is_not(None))
+    known = {keys[row.id] for row in select_in(connection, query, IdentifierRow.id, sorted(keys))}
+    homes = _homes(connection, set(keys.values()) - known)
+    bound = _identifiers_of(connection, set(homes.values()))
+    return [
+        replace(d, person=replace(d.person, same_as=(*d.person.same_as, bound[homes[d.person.key.value]])))
+        if d.person.key.kind == EXTERNAL and d.person.key.value in homes
+        else d
+        for d in described
+    ]
+
+
+def _homes(connection: Connection, values: set[str]) -> dict[str, str]:
+    """Values that are a profile's external id or id → the profile."""
+    uuids = {_as_uuid(value): value for value in values}
+    columns = select(Profile.id, Profile.external_id, Profile.retired_into)
+    found = {
+        uuids[row.id]: row.retired_into or row.id
+        for row in select_in(connection, columns, Profile.id, sorted(uuids.keys() - {""}))
+    }
+    by_external_id = select_in(connection, columns, Profile.external_id, sorted(values))
+    return found | {row.external_id: row.retired_into or row.id for row in by_external_id}
+
+
+def _identifiers_of(connection: Connection, profiles: set[str]) -> dict[str, Identifier]:
+    """One identifier of each profile; one without any gets a hidden one, as for a merge by hand."""
+    columns = select(IdentifierRow.kind, IdentifierRow.value, IdentifierRow.home_id)
+    columns = columns.where(IdentifierRow.ambiguous.is_(False)).order_by(IdentifierRow.id)
+    found: dict[str, Identifier] = {}
+    for row in select_in(connection, columns, IdentifierRow.home_id, sorted(profiles)):
+        found.setdefault(row.home_id, Identifier(row.kind, row.value))
+    anchors = {profile: Identifier(ANCHOR, profile) for profile in sorted(profiles - found.keys())}
+    ids = {profile: identifier_id(anchor) for profile, anchor in anchors.items()}
+    persons = {profile: stable_id("person", key) for profile, key in ids.items()}
+    upsert(
+        connection,
+        IdentifierRow,
+        [
+            {"id": key, "kind": ANCHOR, "value": p, "profile_id": p, "home_id": p, "ambiguous": False}
+            for p, key in ids.items()
+        ],
+    )
+    upsert(
+        connection,
+        PersonRow,
+        [
+            {"id": person, "namespace": f"{ANCHOR}:{p}", "name": None, "described_at": None}
+            for p, person in persons.items()
+        ],
+    )
+    links = [{"person_id": persons[p], "identifier_id": ids[p], "relation": "key"} for p in anchors]
+    upsert(connection, PersonIdentifier, links)
+    return found | anchors
+
+
+def _as_uuid(value: str) -> str:
+    """The value as profile ids are written; empty when it is none."""
+    try:
+        return str(uuid.UUID(value)) if len(value) >= _UUID_DIGITS else ""
+    except ValueError:
+        return ""
 
 
 def _save_claims(connection: Connection, described: Iterable[Described]) -> set[str]:
