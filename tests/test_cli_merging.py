@@ -16,7 +16,7 @@ from ingest_pipeline.settings import load_settings
 from ingest_pipeline.store.engine import open_engine
 from ingest_pipeline.store.lookup import find_profile
 from tests.builders import contact, day, record, save, sender
-from tests.test_merging import sync
+from tests.merging import sync
 
 A, B = "kim.park@x.example", "kim.park@y.example"
 SHARED = "shared@x.example"

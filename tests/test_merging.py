@@ -1,141 +1,59 @@
 """Merging and splitting by hand: it holds whatever is read later, and what is taken back leaves nothing behind."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from sqlalchemy import Engine, create_engine, func, select, text, update
+from sqlalchemy import Engine, update
 
-from ingest_pipeline.documents import Identifier, Person, Record
+from ingest_pipeline.documents import Identifier, Person
 from ingest_pipeline.editing import Editor, set_trait
 from ingest_pipeline.errors import InvalidInput, ProfileNotFound
-from ingest_pipeline.extracting import extract_pending
-from ingest_pipeline.extraction.offline import OfflineExtractor
-from ingest_pipeline.extraction.traits import load_traits
-from ingest_pipeline.folding import fold_profiles
 from ingest_pipeline.merging import (
     Done,
     merge_profiles,
     plan_merge,
     plan_split,
     plan_undo,
-    split_profile,
     undo_merge,
 )
 from ingest_pipeline.partitions import load_partition_keys
 from ingest_pipeline.store.audit_log import Via, load_audit_log
 from ingest_pipeline.store.direct import create_profile, save_text
 from ingest_pipeline.store.edits import load_edits
-from ingest_pipeline.store.engine import open_engine, reading
-from ingest_pipeline.store.extractions import Selection
 from ingest_pipeline.store.facts import load_facts
 from ingest_pipeline.store.lookup import find_profile, list_ambiguous, list_profiles
 from ingest_pipeline.store.tables import (
     DocumentRow,
     EditRow,
-    Evidence,
     IdentifierRow,
-    Memory,
-    PersonIdentifier,
     PersonRow,
     Profile,
-    TraitHistory,
     TraitRow,
 )
 from tests.builders import (
     contact,
     day,
-    documents,
     empty,
-    facts,
-    identifiers_by_profile,
     people,
     record,
     rows,
-    save,
     sender,
 )
-from tests.strategies import persons
-
-A, B, C = "a@x.example", "b@x.example", "c@x.example"
+from tests.merging import SCHEMA, A, B, C, editor, merge, shared_store, snapshot, split, sync, traits, two, undo
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def shared_engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """One database for all tests here: making one takes longer than most of them."""
-    url = f"sqlite:///{tmp_path_factory.mktemp('merging') / 'profiles.db'}"
-    if request.param == "postgresql":
-        server = request.getfixturevalue("postgres_url")
-        admin = create_engine(server.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
-        with admin.connect() as connection:
-            connection.execute(text("CREATE DATABASE merging"))
-        admin.dispose()
-        url = admin.url.set(drivername="postgresql", database="merging").render_as_string(hide_password=False)
-    engine = open_engine(url)
-    yield engine
-    engine.dispose()
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    with shared_store(request, tmp_path_factory.mktemp("store")) as engine:
+        yield engine
 
 
 @pytest.fixture
-def engine(shared_engine: Engine) -> Engine:
-    empty(shared_engine)
-    return shared_engine
-
-
-SCHEMA = load_traits(None)
-
-
-def editor(engine: Engine) -> Editor:
-    return Editor(engine, SCHEMA, "ana", Via.CLI)
-
-
-def merge(engine: Engine, into: str, other: str) -> Done:
-    return merge_profiles(editor(engine), plan_merge(engine, into, other))
-
-
-def split(engine: Engine, profile: str, *identifiers: str) -> Done:
-    return split_profile(editor(engine), plan_split(engine, profile, identifiers))
-
-
-def undo(engine: Engine, profile: str) -> Done:
-    return undo_merge(editor(engine), plan_undo(engine, profile))
-
-
-def sync(engine: Engine, *records: Record) -> None:
-    if records:
-        save(engine, *records)
-    extractor = OfflineExtractor(SCHEMA)
-    list(extract_pending(engine, extractor, Selection(extractor.fingerprint)))
-    list(fold_profiles(engine, SCHEMA))
-
-
-def traits(engine: Engine, profile: str) -> dict[str, Any]:
-    return {row.key: row.value for row in rows(engine, TraitRow, profile_id=find_profile(engine, profile))}
-
-
-STAMPS = {"created_at", "updated_at", "changes", "folded", "last_accessed_at", "summary_updated_at", "summary_version"}
-KEPT = (Profile, IdentifierRow, PersonRow, PersonIdentifier, DocumentRow, TraitRow, TraitHistory, Memory, Evidence)
-
-
-def snapshot(engine: Engine) -> dict[str, list[str]]:
-    """Every row of what makes people, but for when it was written, and for the decisions themselves."""
-    found = {}
-    for table in KEPT:
-        names = [column.key for column in table.__table__.columns if column.key not in STAMPS]
-        found[table.__tablename__] = sorted(repr([getattr(row, name) for name in names]) for row in rows(engine, table))
-    found["edits"] = sorted(repr(tuple(row)) for row in rows(engine, EditRow) if row.kind != "profile")
-    return found
-
-
-def two(engine: Engine) -> tuple[str, str]:
-    """Two people with a mail each, the older profile first."""
-    save(engine, record(sender(A, "Kim Park"), native_id="1", text="I live in Lisbon.", said=day(1)))
-    save(engine, record(sender(B, "K. Park"), native_id="2", text="I live in Porto.", said=day(2)))
-    sync(engine)
-    return find_profile(engine, A), find_profile(engine, B)
+def engine(store: Engine) -> Engine:
+    empty(store)
+    return store
 
 
 def test_all_of_the_other_becomes_the_one_and_still_resolves(engine: Engine) -> None:
@@ -390,6 +308,19 @@ def test_the_sources_may_say_the_same_as_the_merge_that_is_taken_back(engine: En
     assert {find_profile(engine, r) for r in (A, B, one, other)} == {one}
 
 
+def test_what_a_merge_had_joined_stays_together_when_what_it_named_leaves(engine: Engine) -> None:
+    """The contact was all that the merge knew of its profile; a record read since stays, and so does the other one."""
+    sync(engine, record(contact(1, A), native_id="1"))
+    sync(engine, record(sender(B), native_id="2"))
+    merge(engine, "hubspot:h/1", B)
+    slack = Person(Identifier("slack", "T/U"), "slack:T", None, (Identifier("email", A),))
+    sync(engine, record(slack, native_id="3"))
+    split(engine, B, "hubspot:h/1")
+    assert people(engine) == [([f"email:{A}", f"email:{B}", "slack:T/U"], None), (["hubspot:h/1"], None)]
+    undo(engine, B)
+    assert len({find_profile(engine, r) for r in (A, B, "hubspot:h/1")}) == 3
+
+
 def test_edits_go_along_and_back(engine: Engine) -> None:
     one, other = two(engine)
     set_trait(editor(engine), other, "location", "Oslo")
@@ -492,165 +423,3 @@ def test_a_decision_on_a_slow_clock_is_still_the_later_one(engine: Engine) -> No
         )
     merge(engine, B, A)
     assert find_profile(engine, A) == find_profile(engine, B)
-
-
-# Random histories
-
-
-@st.composite
-def worlds(draw: st.DrawFn, least: int = 1) -> list[Record]:
-    said = draw(st.lists(persons(), min_size=least, max_size=5))
-    texts = ("I live in Lisbon.", "I moved to Porto.", "I work at Acme.")
-    return [
-        record(p, native_id=draw(st.sampled_from("1234567")), text=draw(st.sampled_from(texts)), said=day(n + 1))
-        for n, p in enumerate(said)
-    ]
-
-
-Step = tuple[str, Any]
-steps = st.lists(
-    st.one_of(
-        st.tuples(st.just("merge"), st.tuples(st.integers(0, 9), st.integers(0, 9))),
-        st.tuples(st.just("split"), st.tuples(st.integers(0, 9), st.integers(1, 9))),
-        st.tuples(st.just("undo"), st.integers(0, 9)),
-        st.tuples(st.just("sync"), worlds()),
-    ),
-    max_size=5,
-)
-
-
-def living(engine: Engine) -> list[str]:
-    """In an order that does not depend on random ids."""
-    keys = identifiers_by_profile(engine)
-    external = {row.id: row.external_id or "" for row in rows(engine, Profile)}
-    return sorted(keys, key=lambda profile: (sorted(keys[profile]), external[profile]))
-
-
-def shown(engine: Engine, profile: str) -> list[str]:
-    return [i for i in sorted(identifiers_by_profile(engine)[profile]) if not i.startswith("profile:")]
-
-
-def take(engine: Engine, step: Step) -> None:
-    """A step of a history, as far as it makes sense there."""
-    kind, what = step
-    if kind == "sync":
-        sync(engine, *what)
-        return
-    found = living(engine)
-    if not found:
-        return
-    try:
-        if kind == "merge":
-            merge(engine, found[what[0] % len(found)], found[what[1] % len(found)])
-        elif kind == "split":
-            profile = found[what[0] % len(found)]
-            names = shown(engine, profile)
-            split(engine, profile, *(name for bit, name in enumerate(names) if what[1] >> bit & 1))
-        else:
-            undo(engine, found[what % len(found)])
-    except InvalidInput as error:
-        if error.code not in {"already_merged", "nothing_left", "no_merge", "no_identifiers"}:
-            raise
-
-
-def start(engine: Engine, world: Iterable[Record]) -> None:
-    empty(engine)
-    sync(engine, *world)
-    save_text(engine, create_profile(engine, "customer 7"), "I work at Bolt.", None, None, day(1))
-    sync(engine)
-
-
-histories = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
-
-
-@histories
-@given(worlds(), steps, st.integers(0, 9), st.integers(1, 9))
-def test_merge_then_split_is_before_after_any_history(
-    engine: Engine, world: list[Record], history: list[Step], a: int, b: int
-) -> None:
-    start(engine, world)
-    for step in history:
-        take(engine, step)
-    found = living(engine)
-    if len(found) < 2:
-        return
-    one, other = found[a % len(found)], found[(a + b % (len(found) - 1) + 1) % len(found)]
-    before = snapshot(engine)
-    merge(engine, one, other)
-    assert find_profile(engine, other) == one
-    undo(engine, one)
-    assert snapshot(engine) == before
-
-
-def one_by_one(engine: Engine, records: Iterable[Record]) -> None:
-    """Each in a batch of its own, so that no two profiles are of the same age."""
-    for item in records:
-        save(engine, item)
-    sync(engine)
-
-
-@histories
-@given(worlds(least=2), steps, st.integers(0, 9), st.integers(1, 9), st.lists(worlds(), min_size=1, max_size=2))
-def test_a_merge_that_is_taken_back_was_never_there(
-    engine: Engine, world: list[Record], history: list[Step], a: int, b: int, later: list[list[Record]]
-) -> None:
-    """Whatever was read while it held."""
-    states = []
-    for merged in (True, False):
-        empty(engine)
-        one_by_one(engine, world)
-        for step in history:
-            take(engine, step)
-        found = living(engine)
-        if len(found) < 2:
-            return
-        one, other = found[a % len(found)], found[(a + b % (len(found) - 1) + 1) % len(found)]
-        if merged:
-            merge(engine, one, other)
-        for records in later:
-            one_by_one(engine, records)
-        if merged:
-            undo(engine, one)
-        sync(engine)
-        keys = identifiers_by_profile(engine)
-        ended = [keys[find_profile(engine, profile)] for profile in found if is_known(engine, profile)]
-        states.append((people(engine), documents(engine), facts(engine), ended))
-    assert states[0] == states[1]
-
-
-def is_known(engine: Engine, profile: str) -> bool:
-    """Profiles of which nothing is left are deleted."""
-    with reading(engine) as connection:
-        return bool(connection.execute(select(func.count()).where(Profile.id == profile)).scalar_one())
-
-
-@histories
-@given(worlds(least=2), steps, st.integers(0, 9), st.integers(1, 9), st.lists(worlds(), min_size=1, max_size=3))
-def test_decisions_survive_every_later_sync(
-    engine: Engine, world: list[Record], history: list[Step], a: int, b: int, later: list[list[Record]]
-) -> None:
-    """What was merged resolves to one profile, what was split to two."""
-    start(engine, world)
-    for step in history:
-        take(engine, step)
-    found = living(engine)
-    if len(found) < 2:
-        return
-    one, other = found[a % len(found)], found[(a + b % (len(found) - 1) + 1) % len(found)]
-    merge(engine, one, other)
-    names = shown(engine, one)
-    leaving = [name for bit, name in enumerate(names) if b >> bit & 1]
-    apart: list[set[str]] = []
-    try:
-        done = split(engine, one, *leaving)
-        apart = [set(shown(engine, p)) for p in (done.profile, done.other or "")]
-    except InvalidInput:
-        pass
-    for records in later:
-        sync(engine, *records)
-        if not apart:
-            assert len({find_profile(engine, profile) for profile in (one, other)}) == 1
-        for group in identifiers_by_profile(engine).values():
-            assert not apart or not all(group & side for side in apart)
-        for side in apart:
-            assert len({profile for profile, group in identifiers_by_profile(engine).items() if group & side}) <= 1

@@ -7,7 +7,7 @@ from ingest_pipeline.documents import Identifier, Person
 from ingest_pipeline.store.lookup import find_profile
 from ingest_pipeline.store.suggestions import normalise_name, suggest_merges
 from tests.builders import contact, record, save, sender
-from tests.test_merging import merge, split, sync, undo
+from tests.merging import merge, split, sync, undo
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,19 @@ from sqlalchemy import Connection, Row, delete, func, insert, or_, select
 from ingest_pipeline.documents import Identifier, Json, stable_id
 from ingest_pipeline.edits import Action, Edit, Target
 from ingest_pipeline.errors import InvalidInput, ProfileNotFound
+from ingest_pipeline.identity import merge_profiles
 from ingest_pipeline.store.assigning import Decided, assign
 from ingest_pipeline.store.edits import Draft, save_edits
-from ingest_pipeline.store.neighbourhood import ANCHOR, LEAVES, MANUAL, MERGED, SHAREABLE, STAYS, identifier_id
+from ingest_pipeline.store.neighbourhood import (
+    ANCHOR,
+    LEAVES,
+    MANUAL,
+    MERGED,
+    SHAREABLE,
+    STAYS,
+    identifier_id,
+    load_neighbourhood,
+)
 from ingest_pipeline.store.people import lock_identities
 from ingest_pipeline.store.tables import DocumentRow, EditRow, IdentifierRow, PersonIdentifier, PersonRow, Profile
 from ingest_pipeline.store.upsert import IN_LIST, batches, select_in, upsert
@@ -80,6 +90,7 @@ def split(connection: Connection, profile: str, leaving: Set[str], actor: str) -
     drafts = [Draft(Action.SPLIT, Target.PROFILE, "", value={"into": new})]
     (edit,) = save_edits(connection, profile, drafts, actor, _last_decided(connection, homes, [profile]))
     # Apart from what merges made of it, so that they can be taken back: each home is a part of its own.
+    _hold_by_merges(connection, stays)
     _save_decision(connection, edit, {LEAVES: [leaving], STAYS: [stays[home] for home in sorted(stays)]})
     decided = Decided(dict.fromkeys(leaving, new), frozenset({profile}))
     return Changed(edit, frozenset(assign(connection, homes, edit.at, decided))), new
@@ -207,20 +218,43 @@ def _save_decision(connection: Connection, edit: Edit, sides: Mapping[str, Seque
     persons, links = [], []
     parts = [(relation, part) for relation, several in sides.items() for part in several]
     for number, (relation, part) in enumerate(parts):
-        person = stable_id("person", MANUAL + edit.id, str(number))
+        person = _person_of(edit.id, number)
         persons.append({"id": person, "namespace": MANUAL + edit.id, "name": None, "described_at": edit.at})
         links += [{"person_id": person, "identifier_id": i, "relation": relation} for i in sorted(part)]
     connection.execute(insert(PersonRow), persons)
     connection.execute(insert(PersonIdentifier), links)
 
 
+def _hold_by_merges(connection: Connection, stays: Mapping[str, Set[str]]) -> None:
+    """Let the merges that joined these homes name all that stays: what they named may be leaving."""
+    merges = load_neighbourhood(connection, {i for part in stays.values() for i in part}).merges
+    profiles = {i for merge in merges for i in (merge.into, merge.other) if i}
+    query = select(Profile.id, Profile.retired_into).where(Profile.retired_into.is_not(None))
+    retired = {row.id: row.retired_into for row in select_in(connection, query, Profile.id, sorted(profiles))}
+    pairs: list[tuple[str, str]] = []
+    links = []
+    for merge in merges:
+        into = retired.get(merge.into, merge.into)
+        pairs += [(into, retired.get(merge.other, merge.other))] if merge.other else []
+        joined = merge_profiles(pairs)
+        of_merge = [home for home in stays if joined.get(home, home) == joined.get(into, into)]
+        person = _person_of(merge.decision.order[1])
+        links += [
+            {"person_id": person, "identifier_id": i, "relation": MERGED} for home in of_merge for i in stays[home]
+        ]
+    upsert(connection, PersonIdentifier, links)
+
+
+def _person_of(edit_id: str, part: int = 0) -> str:
+    return stable_id("person", MANUAL + edit_id, str(part))
+
+
 def _forget_decision(connection: Connection, edit_id: str) -> set[str]:
     """Take a decision out of identity resolution; the identifiers that it named."""
-    persons = select(PersonRow.id).where(PersonRow.id == stable_id("person", MANUAL + edit_id, "0"))
-    mine = PersonIdentifier.person_id.in_(persons)
+    mine = PersonIdentifier.person_id == _person_of(edit_id)
     named = set(connection.execute(select(PersonIdentifier.identifier_id).where(mine)).scalars())
     connection.execute(delete(PersonIdentifier).where(mine))
-    connection.execute(delete(PersonRow).where(PersonRow.id.in_(persons)))
+    connection.execute(delete(PersonRow).where(PersonRow.id == _person_of(edit_id)))
     return named
 
 
