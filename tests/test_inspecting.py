@@ -196,6 +196,19 @@ def test_an_ambiguous_date_order_is_told_with_the_setting_that_decides_it(
     assert (found.options.date_order, found.options_file) == (order, f"{tmp_path}/_source.yaml" if order else None)
 
 
+def test_a_chat_whose_dates_read_either_way(tmp_path: Path) -> None:
+    """Would be rejected, with the setting to make; once that is made, it is named as what decided."""
+    chat = put(tmp_path / "chat.txt", "03/04/24, 10:00 - Kim: I live in Lisbon.\n05/06/24, 10:00 - Kim: Hi\n")
+    (reason,) = one(chat).rejected
+    assert "date_order: dmy (or mdy) in this folder's _source.yaml" in reason
+    put(tmp_path / "_source.yaml", "date_order: mdy\n")
+    found = one(chat)
+    assert not found.rejected
+    assert found.first is not None
+    assert (found.first.month, found.first.day) == (3, 4)
+    assert any(f"date_order: mdy in {tmp_path}/_source.yaml" in line for line in found.advice())
+
+
 def test_the_settings_of_the_nearest_folder_hold(tmp_path: Path) -> None:
     """Beside the file or above it; what they are is told."""
     put(tmp_path / "_source.yaml", "internal_domains: [x.example]\n")
