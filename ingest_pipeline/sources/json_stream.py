@@ -253,6 +253,7 @@ class JsonCursor:
                 continue
             self._at = match.start() if match is not None else len(self._text)
             if not self._fill():
+                self._at = len(self._text)
                 self._stop()
 
     def _run(self, kind: type[Kind]) -> list[Kind]:
