@@ -144,7 +144,8 @@ def _chat_items(part: Part, key: str, options: ReadOptions, skipped: Counter[str
         raise UnreadableFile(f"{part.file.name}: the first line does not begin with a date as WhatsApp writes it")
     charset = _charset(part)
     with part.opener() as stream:
-        headers = (header for _, header, _ in _Lines(stream, pattern, charset) if header is not None)
+        lines = _Lines(stream, pattern, charset)  # named: dropped while the stream is open, it would warn
+        headers = (header for _, header, _ in lines if header is not None)
         order = decide_order(((header["a"], header["b"], header["c"]) for header in headers), options.date_order)
     if order is None:
         raise UnreadableFile(
@@ -153,7 +154,8 @@ def _chat_items(part: Part, key: str, options: ReadOptions, skipped: Counter[str
         )
     chat = _Chat(part, key, options, skipped)
     with part.opener() as stream:
-        turns = chat.turns(_Lines(stream, pattern, charset), order.order)
+        lines = _Lines(stream, pattern, charset)
+        turns = chat.turns(lines, order.order)
         conversation = _conversation(part, key, options, order, charset)
         yield from conversation_records(conversation, turns, chat.person, skipped, datetime.now(UTC) + FUTURE_SLACK)
 
