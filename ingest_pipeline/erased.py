@@ -162,6 +162,13 @@ class Erased:
         """The text with blanks where identifiers and full names of erased people stand."""
         return blanked(text, self.spans(text))
 
+    def blank_path(self, path: str) -> str:
+        """As ``blank``, for the name of a file: what stands before its one or two endings is looked at by itself."""
+        dots = [place for place, character in enumerate(path) if character == "."]
+        for end in (len(path), *reversed(dots[-2:])):
+            path = self.blank(path[:end]) + path[end:]
+        return path
+
     def blank_json(self, value: Json) -> Json:
         """As ``blank``, for all strings in a JSON value."""
         if isinstance(value, str):

@@ -158,9 +158,9 @@ def _unshared(engine: Engine, subject: Subject) -> tuple[frozenset[str], int]:
     names = {name: nobody.adding(Traces(names=frozenset({name})).marks()) for name in subject.traces.names}
     shared: set[str] = set()
     namesakes = 0
-    for other in load_living_names(engine, subject):
+    for other, of_profile in load_living_names(engine, subject):
         same = {name for name, marks in names.items() if marks.spans(other)}
-        namesakes += bool(same)
+        namesakes += of_profile and bool(same)
         shared |= same
     return subject.traces.names - shared, namesakes
 

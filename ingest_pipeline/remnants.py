@@ -113,7 +113,8 @@ def _formatted(number: str) -> set[str]:
 
 
 def _name_needles(name: str) -> set[str]:
-    found = {" ".join(words) for words in name_spellings(name)}
+    spellings = name_spellings(name)
+    found = {separator.join((words[0], " ".join(words[1:]))) for words in spellings for separator in (" ", ", ")}
     return found | {" ".join(name.split())} if found else set()
 
 

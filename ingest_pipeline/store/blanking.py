@@ -38,9 +38,6 @@ from ingest_pipeline.store.upsert import IN_LIST, batches, select_in
 
 PAGE = 1_000
 
-_UNIQUE = ("name", "value")
-"""Columns in which two values must not become the same: the row's id is put behind what was blanked."""
-
 
 @dataclass(slots=True)
 class Blanking:
@@ -177,10 +174,10 @@ class Blanking:
 
     def _columns(self, key: Any, owner: Any, names: Sequence[str], table: Any) -> None:
         """Blank in columns of text or JSON of rows that are not the person's."""
-        columns = table.__table__.c
+        columns, unique = table.__table__.c, table in (IdentifierRow, FileRow)
         query = select(key.label("b_id"), owner.label("owner"), *(columns[name] for name in names))
         for page in self._pages(f"looking at {table.__tablename__}", query, table):
-            changed = [self._blanked_row(row, names) for row in page if row.owner not in self.subject.profiles]
+            changed = [self._blanked_row(row, names, unique) for row in page if row.owner not in self.subject.profiles]
             rows = [row for row in changed if row]
             if rows:
                 write(self.engine, partial(_update, table.__table__, rows))
@@ -189,15 +186,20 @@ class Blanking:
                     owners = {row.owner for row in page}
                     write(self.engine, partial(self._mark, profiles=owners))
 
-    def _blanked_row(self, row: Row[Any], names: Sequence[str]) -> dict[str, Any] | None:
+    def _blanked_row(self, row: Row[Any], names: Sequence[str], unique: bool) -> dict[str, Any] | None:
+        """What is to be stored instead. ``unique``: two values must not become the same, so the id is put behind."""
         before = {name: getattr(row, name) for name in names}
         for text in strings(list(before.values())):
             self.samples.discard(text)
-        after = {name: self.erased.blank_json(value) for name, value in before.items()}
+        after = {name: self._blanked_value(name, value) for name, value in before.items()}
         if after == before:
             return None
-        unique = {name: f"{value} ~{row.b_id[:8]}" for name, value in after.items() if name in _UNIQUE}
-        return after | unique | {"b_id": row.b_id}
+        if unique:
+            after = {name: f"{value} ~{row.b_id[:8]}" for name, value in after.items()}
+        return after | {"b_id": row.b_id}
+
+    def _blanked_value(self, name: str, value: Json) -> Json:
+        return self.erased.blank_path(value) if name == "name" else self.erased.blank_json(value)
 
 
 _BLANKED = ("text", "segments", "metadata", "position", "native_id")

@@ -286,7 +286,7 @@ def _named(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[dict[
     erased = load_erased(connection)
     if erased is None:
         return list(rows)
-    blanked = ((row, erased.blank(row["name"])) for row in rows)
+    blanked = ((row, erased.blank_path(row["name"])) for row in rows)
     return [row if name == row["name"] else row | {"name": f"{name} ~{row['id'][:8]}"} for row, name in blanked]
 
 

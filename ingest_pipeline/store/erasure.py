@@ -221,12 +221,12 @@ def _zero_what_goes(connection: Connection) -> None:
         connection.exec_driver_sql("PRAGMA secure_delete = ON")
 
 
-def load_living_names(engine: Engine, subject: Subject) -> Iterator[str]:
-    """The names of all other people."""
+def load_living_names(engine: Engine, subject: Subject) -> Iterator[tuple[str, bool]]:
+    """The names of all other people, as a source has them or, True, as their profile does."""
     with reading(engine) as connection:
-        for table, mine in ((PersonRow, subject.persons), (Profile, subject.profiles)):
-            name = PersonRow.name if table is PersonRow else Profile.display_name
-            rows = connection.execution_options(yield_per=10_000).execute(
-                select(table.id, name).where(name.is_not(None))
-            )
-            yield from (row[1] for row in rows if row.id not in mine)
+        for key, name, mine, of_profile in (
+            (PersonRow.id, PersonRow.name, subject.persons, False),
+            (Profile.id, Profile.display_name, subject.profiles, True),
+        ):
+            query = select(key, name).where(name.is_not(None)).execution_options(yield_per=10_000)
+            yield from ((other, of_profile) for i, other in connection.execute(query) if i not in mine)
