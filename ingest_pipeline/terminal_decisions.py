@@ -14,6 +14,7 @@ from ingest_pipeline.terminal import SHORT_ID, make_table, time_text, value_text
 from ingest_pipeline.terminal_facts import disagreement
 
 _NOTHING = "nothing"
+_AS_EVIDENCE, _NO_EVIDENCE = "as the evidence says", "since no evidence says anything"
 
 
 def decision_line(decided: Decided) -> str:
@@ -32,13 +33,13 @@ def _trait_line(decided: Decided) -> str:
         case Action.SET:
             what = f"{_change(decided)}, set by hand"
         case Action.CLEAR:
-            what = f"{_change(decided)}, as the evidence says"
+            what = f"{_change(decided)}, {_AS_EVIDENCE if decided.after else _NO_EVIDENCE}"
         case Action.CONFIRM:
             what = f"{meant} confirmed"
         case Action.UNREJECT:
-            what = f"{meant} may come back; it is {now} now"
+            what = f"{meant} may come back; now {now}"
         case _:
-            what = f"{meant} rejected; it is {now} now"
+            what = f"{meant} rejected; now {now}"
     behind = disagreement(decided.after) if decided.after else []
     return "; ".join((f"{last.key}: {what}", *behind))
 
@@ -57,7 +58,7 @@ def _memory_line(decided: Decided) -> str:
         case Action.UNREJECT:
             return f"{name}: {edit.value['content']} may come back"
         case Action.CLEAR:
-            return f"{name}: {_change(decided)}, as the evidence says"
+            return f"{name}: {_change(decided)}, {_AS_EVIDENCE if decided.after else _NO_EVIDENCE}"
         case _:
             return f"{name}: {_shown(decided.before)} rejected"
 

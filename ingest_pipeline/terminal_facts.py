@@ -94,6 +94,12 @@ def disagreement(fact: Fact) -> list[str]:
     ]
 
 
+def show_ended(console: Console, key: str, history: tuple[Past, ...]) -> None:
+    """A trait that has no value any more, with why."""
+    console.print(plain(f"{key} has no value now", "bold"))
+    console.print(_history_table(history))
+
+
 def _proof_panel(proof: Proof) -> Panel:
     lines = [
         ("says", f"“{proof.quote}”"),

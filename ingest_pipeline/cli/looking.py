@@ -1,13 +1,18 @@
 """Commands that look: ``profiles``, ``show``, ``why``, ``status``."""
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ingest_pipeline.cli.app import AsJson, By, Looked, app, console, open_store, print_json, record_read, say
 from ingest_pipeline.errors import ConfigurationError, InvalidInput
 from ingest_pipeline.settings import load_settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from ingest_pipeline.store.facts import Fact, Past
 
 
 @app.command()
@@ -94,30 +99,46 @@ def why(
 ) -> None:
     """Show what proves a trait or memory: quote, place in the document, source, record and file."""
     from ingest_pipeline import wire
-    from ingest_pipeline.store.audit_log import Audited
-    from ingest_pipeline.store.facts import load_fact
     from ingest_pipeline.store.lookup import find_profile
-    from ingest_pipeline.terminal_facts import show_why
+    from ingest_pipeline.terminal_facts import show_ended, show_why
 
     with open_store() as engine:
         profile_id = find_profile(engine, profile, by_start=True)
-        try:
-            found, history = load_fact(engine, profile_id, fact)
-        except InvalidInput:  # which tells what traits there are
-            record_read(engine, by, Audited.WHY, profile_id, found=False)
-            raise
-        record_read(engine, by, Audited.WHY, profile_id, kind=found.kind, key=found.key)
+        found, history = _explain(engine, profile_id, fact, by)
     if as_json:
-        shape = wire.trait_json if found.kind == "trait" else wire.memory_json
+        shape = wire.memory_json if found and found.kind == "memory" else wire.trait_json
         print_json(
             {
-                found.kind: shape(found, profile_id),
-                "evidence": [wire.lineage_json(proof) for proof in found.proofs],
+                found.kind if found else "trait": shape(found, profile_id) if found else None,
+                "evidence": [wire.lineage_json(proof) for proof in found.proofs] if found else [],
                 "history": [wire.past_json(past) for past in history],
             }
         )
-    else:
+    elif found:
         show_why(console, found, history)
+    else:
+        show_ended(console, fact, history)
+
+
+def _explain(
+    engine: "Engine", profile_id: str, reference: str, by: str | None
+) -> tuple["Fact | None", tuple["Past", ...]]:
+    """The fact and its earlier values; no fact for a trait that only has those. Recorded, also when there is neither:
+    the error tells what traits there are."""
+    from ingest_pipeline.store.audit_log import Audited
+    from ingest_pipeline.store.facts import load_fact, load_past
+
+    try:
+        found, history = load_fact(engine, profile_id, reference)
+    except InvalidInput:
+        history = load_past(engine, profile_id, reference)
+        if not history:
+            record_read(engine, by, Audited.WHY, profile_id, found=False)
+            raise
+        record_read(engine, by, Audited.WHY, profile_id, kind="trait", key=reference)
+        return None, history
+    record_read(engine, by, Audited.WHY, profile_id, kind=found.kind, key=found.key)
+    return found, history
 
 
 @app.command()

@@ -211,6 +211,13 @@ def load_fact(engine: Engine, profile_id: str, reference: str) -> tuple[Fact, tu
     )
 
 
+def load_past(engine: Engine, profile_id: str, key: str) -> tuple[Past, ...]:
+    """The values that a trait had before, the last first; none for a trait that never had any."""
+    with reading(engine) as connection:
+        edits = {edit.id: edit for edit in load_edits(connection, profile_id)}
+        return tuple(past for past in _load_history(connection, profile_id, edits) if past.key == key)
+
+
 def _load_identifiers(connection: Connection, profile_id: str) -> tuple[str, ...]:
     query = select(IdentifierRow.kind, IdentifierRow.value).where(
         IdentifierRow.profile_id == profile_id, IdentifierRow.kind != ANCHOR
