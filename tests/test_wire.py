@@ -201,7 +201,7 @@ def test_an_audit_entry() -> None:
         (ProfileNotFound(), "not_found_error", "profile_not_found", {}),
         (InvalidInput("trait_not_found", "no", "key"), "not_found_error", "trait_not_found", {"param": "key"}),
         (InvalidInput("memory_not_found", "no"), "not_found_error", "memory_not_found", {}),
-        (InvalidInput("value_not_found", "no"), "invalid_request_error", "value_not_found", {}),
+        (InvalidInput("nothing_to_clear", "no"), "invalid_request_error", "nothing_to_clear", {}),
         (
             ExtractionError("truncated", "no", "d1"),
             "internal_error",
