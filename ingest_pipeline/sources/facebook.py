@@ -20,7 +20,7 @@ from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
 from ingest_pipeline.sources.charsets import one_line, sanitized
 from ingest_pipeline.sources.chat_files import Part, looks_like, problem_of, read_json_parts
 from ingest_pipeline.sources.conversation import FUTURE_SLACK, Conversation, Turn, conversation_records, from_unix
-from ingest_pipeline.sources.json_stream import Broken, JsonCursor
+from ingest_pipeline.sources.json_stream import Broken, JsonCursor, NotJson, parse_json
 
 _LIKELY = re.compile(r"message_\d+\.json$")
 _FORMAT = re.compile(
@@ -150,9 +150,17 @@ def _thread_id(part: Part) -> str:
         while block := stream.read(_BLOCK):
             match = _THREAD.search(rest + block)
             if match is not None:
-                return sanitized(match[1].decode("utf-8", "replace")).rpartition("/")[2]
+                return _thread_name(match[1]) or part.stem
             rest = block[-400:]
     return part.stem
+
+
+def _thread_name(written: bytes) -> str:
+    try:
+        name = parse_json(b'"' + written + b'"')
+    except NotJson:
+        return ""
+    return one_line(sanitized(repaired(name))).rpartition("/")[2]
 
 
 def _part_items(part: Part, options: ReadOptions, skipped: Counter[str]) -> Iterator[Item]:
