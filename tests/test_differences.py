@@ -177,5 +177,5 @@ def test_what_became_of_each_claim(engine: Engine, profile: str) -> None:
 
 @pytest.mark.parametrize("reference", ["", "abc", "not an id", "00000000-0000-4000-8000-000000000000", "0" * 40])
 def test_a_document_that_is_not_there(engine: Engine, reference: str) -> None:
-    with pytest.raises(InvalidInput, match="a document id is|no document has this id"):
+    with pytest.raises(InvalidInput, match=r"a document id is|no document has this id"):
         load_document_facts(engine, reference)

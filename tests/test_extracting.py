@@ -37,7 +37,7 @@ class Fake:
 
     fingerprint: str = "fake 1"
     model: str = "fake"
-    usage: Usage = NOTHING
+    usage: Usage = field(default_factory=Usage)
     before: Callable[[Document], None] = lambda document: None
     given: list[tuple[str, ...]] = field(default_factory=list)
 
