@@ -214,7 +214,8 @@ def _words(message: _Message) -> tuple[str, str]:
         return "", "tool_output"
     if message.metadata is not None and message.metadata.hidden:
         return "", "system_message"
-    text = sanitized("\n".join(_part_text(part) for part in content.parts or ())).strip()
+    parts = [_part_text(part) for part in content.parts or ()]
+    text = sanitized("\n".join(part for part in parts if part)).strip()
     return (text, "") if text else ("", "empty")
 
 
