@@ -12,7 +12,7 @@ from rich.console import Console
 from ingest_pipeline.console import OutputConsole, write
 from ingest_pipeline.documents import Json, Source
 from ingest_pipeline.errors import ProfileNotFound
-from ingest_pipeline.settings import load_settings
+from ingest_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -116,3 +116,20 @@ def record_read(engine: "Engine", by: str | None, action: "Audited", profile_id:
     from ingest_pipeline.store.audit_log import Via, append
 
     append(engine, actor(by), Via.CLI, action, profile_id, detail)
+
+
+def past_retention(engine: "Engine", settings: Settings) -> dict[str, dict[str, int]]:
+    """By source that has a limit: its ``days``, and how many documents the next sync erases for that."""
+    from datetime import UTC, datetime
+
+    from ingest_pipeline.store.expiring import count_expired
+
+    days, past = dict(settings.keep_days), count_expired(engine, settings.keep_days, datetime.now(UTC))
+    return {source.value: {"days": days[source.value], "documents": n} for source, n in past.items()}
+
+
+def say_retention(past: dict[str, dict[str, int]]) -> None:
+    for source, one in past.items():
+        if one["documents"]:
+            count, days = one["documents"], one["days"]
+            say(f"{count:,} documents of {source} are older than {days:,} days: the next sync erases them")

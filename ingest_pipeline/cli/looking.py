@@ -5,7 +5,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ingest_pipeline.cli.app import AsJson, By, Looked, app, console, open_store, print_json, record_read, say
+from ingest_pipeline.cli.app import (
+    AsJson,
+    By,
+    Looked,
+    app,
+    console,
+    open_store,
+    past_retention,
+    print_json,
+    record_read,
+    say,
+    say_retention,
+)
 from ingest_pipeline.errors import ConfigurationError, InvalidInput
 from ingest_pipeline.settings import load_settings
 
@@ -152,17 +164,20 @@ def status(as_json: AsJson = False) -> None:
     settings = load_settings()
     with open_store() as engine:
         overview, last_minute, under_way = load_overview(engine), load_last_minute(engine), open_batches(engine)
+        past = past_retention(engine, settings)
         try:
             estimate, trouble = estimate_pending(engine, settings), None
         except ConfigurationError as error:  # looking goes on with wrong settings: it may show what is wrong
             estimate, trouble = None, str(error)
     if as_json:
         more = {"last_minute": asdict(last_minute), "estimate": asdict(estimate) if estimate else {"error": trouble}}
-        print_json(asdict(overview) | more | {"batches": [asdict(batch) for batch in under_way]})
+        batches = [asdict(batch) for batch in under_way]
+        print_json(asdict(overview) | more | {"batches": batches, "retention": past})
         return
     show_overview(console, overview)
     show_last_minute(console, last_minute, under_way)
     if estimate and estimate.documents:
         show_estimate(console, estimate)
+    say_retention(past)
     if trouble:
         say(f"no estimate: {trouble}")

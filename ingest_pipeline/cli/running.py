@@ -17,9 +17,11 @@ from ingest_pipeline.cli.app import (
     errors,
     open_store,
     opened,
+    past_retention,
     print_json,
     resolve,
     say,
+    say_retention,
 )
 from ingest_pipeline.documents import Json, Source
 from ingest_pipeline.errors import ConfigurationError
@@ -120,10 +122,12 @@ def _estimate(
         selection = Selection(extractor.fingerprint, reextract, frozenset(sources), frozenset(ids))
         extractor.close()
         estimate = estimate_pending(engine, settings, selection)
+        past = past_retention(engine, settings)
     if as_json:
-        print_json(asdict(estimate))
+        print_json(asdict(estimate) | {"retention": past})
     else:
         show_estimate(console, estimate)
+        say_retention(past)
 
 
 def _sync(settings: Settings, run_config: dict[str, Json], as_json: bool, job: str = "nightly_sync") -> int:
@@ -149,6 +153,9 @@ def _sync(settings: Settings, run_config: dict[str, Json], as_json: bool, job: s
         unknown = sum(values.get("files_unrecognised", 0) for values in outcome.metadata.values())
         if unknown:
             say(f"{unknown:,} files are in no known format; `ingest status` lists them")
+        expired = sum(values.get("documents_expired", 0) for values in outcome.metadata.values())
+        if expired:
+            say(f"{expired:,} documents were past their retention and are erased")
         say(f"Dagster run {outcome.run_id}", style="dim")
     if outcome.success:
         return 0
