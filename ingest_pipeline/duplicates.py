@@ -189,6 +189,16 @@ def cluster(sentences: Iterable[str], vectors: Mapping[str, Sequence[float]] | N
     return clusters
 
 
+def candidates(sentences: Iterable[str]) -> list[str]:
+    """The sentences that another one may repeat in other words: of those alike in weighty words the first. Only their
+    vectors can make a difference."""
+    blocks: dict[tuple[tuple[str, ...], tuple[str, ...]], dict[tuple[str, ...], str]] = {}
+    for sentence in sorted(set(sentences)):
+        reading = read(sentence)
+        blocks.setdefault((reading.guard, reading.names), {}).setdefault(reading.words, sentence)
+    return sorted(sentence for block in blocks.values() if len(block) > 1 for sentence in block.values())
+
+
 def _link(block: Mapping[str, str], clusters: Clusters, vectors: Mapping[str, Sequence[float]] | None) -> None:
     """Join what is alike inside a block of sentences (with their keys)."""
     by_words: dict[tuple[str, ...], str] = {}

@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     max_attempts: int = Field(5, gt=0)
     redact: Annotated[frozenset[Personal], NoDecode] = frozenset()
     traits: Path | None = None
+    embedding_model: str | None = None
     source_rank: Annotated[tuple[Role, ...], NoDecode] = SOURCE_RANK
     internal_domains: Annotated[frozenset[str], NoDecode] = frozenset()
     timezone: str = "UTC"
@@ -183,7 +184,7 @@ class Settings(BaseSettings):
         return ImapAccount(parse_imap_url(self.imap_url), self.imap_password, self.imap_folders or ("INBOX",))
 
     def fold_rules(self) -> Rules:
-        return Rules(source_rank=self.source_rank)
+        return Rules(self.source_rank, self.embedding_model)
 
     def read_options(self) -> ReadOptions:
         return ReadOptions(

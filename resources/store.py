@@ -4,7 +4,9 @@ import dagster as dg
 from pydantic import PrivateAttr
 from sqlalchemy import Engine
 
+from ingest_pipeline.embedding import Embedder, open_embedder
 from ingest_pipeline.extraction.traits import TraitSchema, load_traits
+from ingest_pipeline.folding import Embed
 from ingest_pipeline.pipeline import open_store
 from ingest_pipeline.settings import Settings, load_settings
 from ingest_pipeline.states import Rules
@@ -17,6 +19,7 @@ class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     _settings: Settings | None = PrivateAttr(default=None)
     _engine: Engine | None = PrivateAttr(default=None)
     _traits: TraitSchema | None = PrivateAttr(default=None)
+    _embedder: Embedder | None = PrivateAttr(default=None)
 
     @property
     def settings(self) -> Settings:
@@ -43,7 +46,20 @@ class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def fold_rules(self) -> Rules:
         return self.settings.fold_rules()
 
+    @property
+    def embed(self) -> Embed | None:
+        """The vectors of INGEST_EMBEDDING_MODEL, when there is one."""
+        if self.settings.embedding_model is None:
+            return None
+        if self._embedder is None:
+            with reported():
+                self._embedder = open_embedder(self.settings, self.engine)
+        return self._embedder.vectors if self._embedder else None
+
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        if self._embedder is not None:
+            self._embedder.close()
+            self._embedder = None
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None

@@ -3,8 +3,8 @@
 In a thread:    with Provider(Behaviour(rpm=600)) as provider: … provider.base_url … provider.seen
 As a process:   python tests/provider.py --rpm 600 --errors 0.1   (prints its address; GET /_seen, POST /_behave)
 
-It serves POST …/chat/completions. ``answer`` maps a request body to the content of the answer; the default one
-finds something in each document of the extraction prompt.
+It serves POST …/chat/completions and …/embeddings. ``answer`` maps a request body to the content of the answer; the
+default one finds something in each document of the extraction prompt.
 """
 
 import argparse
@@ -78,6 +78,7 @@ class Provider:
     ) -> None:
         self.behaviour = behaviour or Behaviour()
         self.answer: Answer = answer or find_something
+        self.embed: Callable[[str], list[float]] = lambda text: [float(len(text)), 1.0]
         self.seen: list[Seen] = []
         self.port = 0
         self._keep_bodies = keep_bodies
@@ -151,6 +152,7 @@ class Provider:
 
     async def _respond(self, head: str, body: bytes) -> tuple[int, list[str], bytes]:
         path = head.split(" ", 2)[1]
+        embedding = path.endswith("/embeddings")
         if path == "/_seen":
             return 200, [], json.dumps([asdict(seen) for seen in self.seen]).encode()
         if path == "/_behave":
@@ -158,13 +160,15 @@ class Provider:
             return 200, [], b"{}"
         auth = re.search(r"authorization: *(\S[^\r]*)", head, re.I)
         at = time.time()
-        status, headers, answer, fault, used = await self._complete(json.loads(body), at)
+        status, headers, answer, fault, used = await self._complete(json.loads(body), at, embedding)
         kept = body.decode() if self._keep_bodies else ""
         digest = hashlib.sha256(body).hexdigest()[:24]
         self.seen.append(Seen(digest, at, time.time(), status, fault, *used, auth[1] if auth else "", kept))
         return status, headers, json.dumps(answer).encode()
 
-    async def _complete(self, body: Body, at: float) -> tuple[int, list[str], Body, str, tuple[int, int]]:
+    async def _complete(
+        self, body: Body, at: float, embedding: bool = False
+    ) -> tuple[int, list[str], Body, str, tuple[int, int]]:
         behaviour = self.behaviour
         wait = self._refusal(behaviour, at)
         if wait is not None:
@@ -180,7 +184,17 @@ class Provider:
         for parameter in behaviour.without:
             if parameter in body:
                 return 400, [], _error(f"{parameter} is not supported", "unsupported_parameter"), "without", (0, 0)
+        if embedding:
+            return self._embedded(body)
         return self._answered(body, behaviour, number)
+
+    def _embedded(self, body: Body) -> tuple[int, list[str], Body, str, tuple[int, int]]:
+        """``embed`` maps a text to its vector."""
+        vectors = [self.embed(text) for text in body["input"]]
+        data = [{"object": "embedding", "index": n, "embedding": vector} for n, vector in enumerate(vectors)]
+        used = sum(tokens(text) for text in body["input"])
+        usage = {"prompt_tokens": used, "total_tokens": used}
+        return 200, [], {"object": "list", "data": data, "model": body["model"], "usage": usage}, "", (used, 0)
 
     def _answered(
         self, body: Body, behaviour: Behaviour, number: int

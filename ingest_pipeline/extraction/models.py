@@ -14,11 +14,12 @@ def llm_settings(settings: Settings, prices: Mapping[str, Prices] | None = None)
     ``prices`` by model go before those of the settings.
     """
     names = (settings.model, *settings.fallback_models)
-    models = tuple(_model(name, settings, (prices or {}).get(name)) for name in dict.fromkeys(names))
+    models = tuple(model_settings(name, settings, (prices or {}).get(name)) for name in dict.fromkeys(names))
     return LlmSettings(models, settings.budget_usd)
 
 
-def _model(name: str, settings: Settings, prices: Prices | None) -> ModelSettings:
+def model_settings(name: str, settings: Settings, prices: Prices | None = None) -> ModelSettings:
+    """One model with its limits and prices."""
     limits = settings.model_limits.get(name, ModelLimits())
     rates = Rates(
         limits.rpm or settings.rpm,

@@ -88,7 +88,7 @@ class LitellmTransport:
         self._opening = threading.Lock()
 
     def check(self, model: ModelSettings) -> None:
-        litellm = _litellm()
+        litellm = load_litellm()
         try:
             litellm.get_llm_provider(model.name, api_base=model.api_base)
         except litellm.exceptions.BadRequestError as error:
@@ -96,7 +96,7 @@ class LitellmTransport:
         self._warm_up(model)
 
     def prices(self, model: ModelSettings) -> Prices | None:
-        listed = _litellm().model_cost
+        listed = load_litellm().model_cost
         entry = listed.get(model.name) or listed.get(model.name.partition("/")[2])
         if not entry or entry.get("input_cost_per_token") is None or entry.get("output_cost_per_token") is None:
             return None
@@ -108,7 +108,7 @@ class LitellmTransport:
         )
 
     def send(self, call: ProviderCall) -> ProviderReply:
-        litellm = _litellm()
+        litellm = load_litellm()
         from openai import OpenAIError  # the base of litellm's exceptions
 
         try:
@@ -132,7 +132,7 @@ class LitellmTransport:
         if client is not None:
             _ = client.chat.completions.with_raw_response
         messages = [{"role": "user", "content": "-"}]
-        _litellm().completion(model=model.name, api_base=model.api_base, messages=messages, mock_response="-")
+        load_litellm().completion(model=model.name, api_base=model.api_base, messages=messages, mock_response="-")
 
     def _client(self, model: ModelSettings) -> Any:
         """Our client for OpenAI-compatible providers; None leaves it to litellm."""
@@ -156,11 +156,11 @@ class LitellmTransport:
 
 @cache
 def _provider(name: str, api_base: str | None) -> str:
-    return str(_litellm().get_llm_provider(name, api_base=api_base)[1])
+    return str(load_litellm().get_llm_provider(name, api_base=api_base)[1])
 
 
 @cache
-def _litellm() -> Any:
+def load_litellm() -> Any:
     """The module; its import takes 2–3 s and must not fetch a price list from the network."""
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     import litellm
@@ -178,7 +178,7 @@ def provider_of(model: ModelSettings) -> str:
 
 def request_body(call: ProviderCall) -> dict[str, Any]:
     """What litellm would send for the call as JSON, for providers that speak OpenAI's language."""
-    litellm = _litellm()
+    litellm = load_litellm()
     given = _arguments(call)
     name, provider = litellm.get_llm_provider(call.model.name, api_base=call.model.api_base)[:2]
     names = ("max_tokens", "max_completion_tokens", "temperature", "response_format")
