@@ -8,7 +8,6 @@ from typing import Any
 
 from ingest_pipeline.llm.exchange import InvalidAnswer, LlmRequest, Message, ProviderReply
 from ingest_pipeline.llm.prices import estimate_tokens
-from ingest_pipeline.llm.settings import ModelSettings
 from ingest_pipeline.llm.transport import (
     FailureKind,
     LitellmTransport,
