@@ -1,8 +1,11 @@
 """Erasing a person: nothing of them is left, nobody else loses anything, and no sync brings them back."""
 
+import itertools
 import re
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +16,9 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from sqlalchemy import Engine, event, insert, select, update
 
-from ingest_pipeline.documents import Identifier, Person, Record, Role, Segment, Source
+from ingest_pipeline.documents import Identifier, Person, Record, Rejected, Role, Segment, Source
 from ingest_pipeline.edits import Action, Target
-from ingest_pipeline.erased import BLANK
+from ingest_pipeline.erased import BLANK, Traces
 from ingest_pipeline.erasing import Forgotten, erase, forget, preview, prove_again
 from ingest_pipeline.erasure_key import ErasureKey
 from ingest_pipeline.errors import ConfigurationError, InvalidInput, ProfileNotFound
@@ -32,6 +35,7 @@ from ingest_pipeline.store.base import Base
 from ingest_pipeline.store.direct import create_profile, save_text
 from ingest_pipeline.store.documents import file_id, load_files, save_records, save_rejections
 from ingest_pipeline.store.edits import Draft, hold_profile, save_edits
+from ingest_pipeline.store.engine import open_engine
 from ingest_pipeline.store.erased import allow_return, watch_erased
 from ingest_pipeline.store.extractions import save_extractions
 from ingest_pipeline.store.lookup import find_profile
@@ -468,13 +472,10 @@ def test_an_extraction_under_way_brings_nothing_back(engine: Engine) -> None:
         save_extractions(engine, [outcome], "llm", "m", None)
     assert {row.value for row in rows(engine, ObservationRow, fingerprint="llm")} == {"Lives in Oslo."}
     list(fold_profiles(engine, SCHEMA))
-    assert not Needles.of(_traces(engine)).count(contents(engine))
+    assert not Needles.of(_traces()).count(contents(engine))
 
 
-def _traces(engine: Engine) -> Any:
-    """Ana's, of a store in which she is."""
-    from ingest_pipeline.erased import Traces
-
+def _traces() -> Traces:
     return Traces(frozenset({Identifier("email", ANA), PHONE}), frozenset({"Ana Ferreira"}))
 
 
@@ -495,6 +496,35 @@ def test_a_fold_under_way_is_done_again(engine: Engine) -> None:
     assert not pending
     assert [one.profile_id for one in folded] == [cyd]
     assert not [row for row in rows(engine, Memory) if row.profile_id == cyd and "her" in row.content]
+
+
+def test_a_sync_may_go_on_meanwhile(engine: Engine) -> None:
+    """What it stores of the person before is erased, what it would store after is left out; its other work stays."""
+    sync(engine, *others(engine))
+    begun, stopped = threading.Event(), threading.Event()
+    stored: list[str] = []
+
+    def go_on() -> None:
+        for number in itertools.count():
+            late = record(sender(ANA), native_id=f"a{number}", text=f"I am in town number {number}.")
+            save(engine, late, record(sender(BEN), native_id=f"b{number}", text=f"Ana Ferreira is in town {number}."))
+            list(fold_profiles(engine, SCHEMA))
+            stored.append(f"b{number}")
+            begun.set()
+            if stopped.is_set():
+                return
+
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(go_on)
+        try:
+            assert begun.wait(30)
+            assert remove(engine).clean
+        finally:
+            stopped.set()
+        working.result()
+    assert not Needles.of(_traces()).count(contents(engine))
+    kept = {row.native_id for row in rows(engine, DocumentRow)}
+    assert kept == {"3", "4", *stored}
 
 
 # Files
@@ -532,8 +562,6 @@ def test_new_files_named_after_the_person_are_stored_blanked(engine: Engine) -> 
     remove(engine)
     name = "email/Ana Ferreira.mbox"
     add_file(engine, name)
-    from ingest_pipeline.documents import Rejected
-
     save_rejections(engine, [Rejected(name, f"mail of {ANA}", "no text")], None)
     assert all("Ferreira" not in row.name for row in rows(engine, FileRow))
     assert [row.position for row in rows(engine, Rejection)] == [f"mail of {BLANK * 13}"]
@@ -603,8 +631,6 @@ def test_the_proof_finds_what_is_left(engine: Engine, tmp_path: Path) -> None:
 
 def test_deleted_rows_do_not_stay_in_the_file(tmp_path: Path) -> None:
     """Rows deleted before, by a fold, are in no block of the file either."""
-    from ingest_pipeline.store.engine import open_engine
-
     path = tmp_path / "profiles.db"
     engine = open_engine(f"sqlite:///{path}")
     watch_erased(engine, ErasureKey(None, tmp_path / "erasure.key"))
