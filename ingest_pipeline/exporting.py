@@ -21,10 +21,12 @@ from ingest_pipeline.documents import Json, Source
 from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.progress import Progress
 from ingest_pipeline.store.base import UtcDateTime
+from ingest_pipeline.store.edits import load_edits
 from ingest_pipeline.store.engine import reading
 from ingest_pipeline.store.facts import load_facts
 from ingest_pipeline.store.tables import (
     DocumentRow,
+    EditRow,
     Evidence,
     ExtractionRow,
     FileRow,
@@ -55,6 +57,7 @@ TABLES: Mapping[str, Any] = {
     "observations": ObservationRow.__table__,
     "documents": DocumentRow.__table__,
     "extractions": ExtractionRow.__table__,
+    "edits": EditRow.__table__,
     "files": FileRow.__table__,
 }
 
@@ -116,6 +119,7 @@ def export_person(engine: Engine, profile_id: str) -> dict[str, Json]:
             for fact in (*facts.traits, *facts.memories)
             for proof in fact.proofs
         ],
+        "edits": [wire.edit_json(edit) for edit in load_edits(engine, profile_id)],
         "messages": [_message_json(row) for row in documents if row.source == Source.DIRECT.value],
         "documents": [_document_json(row) for row in documents],
         "exportedAt": wire.time_json(datetime.now(UTC)),

@@ -283,6 +283,25 @@ def test_every_read_and_decision_is_in_the_audit_log(ingest: Run) -> None:
     assert words(ingest("audit", "--profile", erased).out) == "Nothing is recorded."
 
 
+def test_exports_documents_and_differences_are_recorded(ingest: Run, tmp_path: Path) -> None:
+    """An export of all is about nobody in particular."""
+    profile = ingest("show", "kim", "--json").json["profile"]["id"]
+    (trait,) = ingest("why", "kim", "location", "--json").json["evidence"][:1]
+    ingest("document", trait["documentId"], "--by", "kim")
+    ingest("diff", "--profile", "kim")
+    ingest("diff")
+    ingest("export", str(tmp_path / "person"), "--profile", "kim")
+    ingest("export", str(tmp_path / "all"), "--format", "csv")
+    entries = ingest("audit", "--limit", "4", "--json").json
+    assert [(entry["action"], entry["profileId"], entry["detail"]) for entry in entries] == [
+        ("export", None, {"format": "csv"}),
+        ("export", profile, {"format": "json"}),
+        ("diff", profile, {}),
+        ("document", profile, {}),
+    ]
+    assert entries[-1]["by"] == "kim"
+
+
 def test_what_cannot_be_recorded_is_not_shown(ingest: Run, home: Path) -> None:
     """One line that says so; exit code 2. What is about nobody in particular goes on."""
     engine = create_store_engine(load_settings(home=home).database_url)

@@ -14,6 +14,7 @@ from sqlalchemy import Engine, func, select, update
 
 from ingest_pipeline import exporting
 from ingest_pipeline.direct import TextRequest, ingest_text
+from ingest_pipeline.editing import Editor, set_summary
 from ingest_pipeline.errors import ConfigurationError, ProfileNotFound
 from ingest_pipeline.exporting import TABLES, Exported, Format, export_person, export_tables
 from ingest_pipeline.extraction.offline import OfflineExtractor
@@ -21,8 +22,10 @@ from ingest_pipeline.extraction.traits import load_traits
 from ingest_pipeline.pipeline import Pipeline
 from ingest_pipeline.progress import LogProgress
 from ingest_pipeline.settings import load_settings
+from ingest_pipeline.store.audit_log import Via
 from ingest_pipeline.store.direct import create_profile
 from ingest_pipeline.store.tables import DocumentRow, Evidence, Profile
+from ingest_pipeline.wire import edit_json
 
 SAID = "I moved to Lisbon in May. I love chess, “zażółć” and =SUM(A1)."
 METADATA = {"survey": {"page": 3, "tags": ["a", "b"]}}
@@ -147,7 +150,9 @@ def test_a_folder_that_cannot_be_written_is_named(engine: Engine, tmp_path: Path
 
 
 def test_one_person_is_everything_in_the_shapes_of_the_api(engine: Engine, profile: str) -> None:
+    decided = set_summary(Editor(engine, load_traits(None), "kim", Via.API), profile, "Our oldest customer.")
     person = export_person(engine, profile)
+    assert person["edits"] == [edit_json(decided.edits[0])]
     assert (person["profile"]["id"], person["profile"]["externalId"]) == (profile, "crm-1")
     assert {trait["key"] for trait in person["traits"]} >= {"location", "interests"}
     assert [message["content"] for message in person["messages"]] == [SAID]

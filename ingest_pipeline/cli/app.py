@@ -111,8 +111,8 @@ def actor(by: str | None) -> str:
         return "unknown"
 
 
-def record_read(engine: "Engine", by: str | None, action: "Audited", profile_id: str, **detail: Json) -> None:
-    """What was read of a profile goes into the audit log before any of it is shown."""
+def record_read(engine: "Engine", by: str | None, action: "Audited", profile_id: str | None, **detail: Json) -> None:
+    """What was read of a profile, or of all, goes into the audit log before any of it is shown."""
     from ingest_pipeline.store.audit_log import Via, append
 
     append(engine, actor(by), Via.CLI, action, profile_id, detail)

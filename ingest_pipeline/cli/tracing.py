@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.panel import Panel
 from rich.table import Column, Table
 
-from ingest_pipeline.cli.app import AsJson, app, console, open_store, print_json, say
+from ingest_pipeline.cli.app import AsJson, By, app, console, open_store, print_json, record_read, say
 from ingest_pipeline.console import plain
 
 if TYPE_CHECKING:
@@ -29,13 +29,16 @@ _FATES = {
 @app.command()
 def document(
     document_id: Annotated[str, typer.Argument(metavar="DOCUMENT_ID", help="As `ingest why` shows it, or its start.")],
+    by: By = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a document with everything that was found in it, and what became of each claim."""
+    from ingest_pipeline.store.audit_log import Audited
     from ingest_pipeline.store.contributions import load_document_facts
 
     with open_store() as engine:
         found = load_document_facts(engine, document_id)
+        record_read(engine, by, Audited.DOCUMENT, found.profile_id)
     if as_json:
         print_json(asdict(found))
     else:
@@ -75,9 +78,11 @@ def _claim(claim: "Contribution | Claim") -> str:
 @app.command()
 def diff(
     profile: Annotated[str | None, typer.Option("--profile", help="Only this person, claim by claim.")] = None,
+    by: By = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what the latest re-extraction found that the one before did not, and the other way round."""
+    from ingest_pipeline.store.audit_log import Audited
     from ingest_pipeline.store.differences import load_difference, load_document_differences
     from ingest_pipeline.store.lookup import find_profile
 
@@ -85,6 +90,8 @@ def diff(
         profile_id = find_profile(engine, profile, by_start=True) if profile is not None else None
         difference = load_difference(engine, profile_id)
         documents = [d for d in load_document_differences(engine, profile_id) if d.differs] if profile_id else []
+        if profile_id:
+            record_read(engine, by, Audited.DIFF, profile_id)
     if as_json:
         extractors = [{"before": b, "after": a, "documents": n} for (b, a), n in difference.extractors.items()]
         print_json(asdict(difference) | {"extractors": extractors, "claims": [asdict(one) for one in documents]})

@@ -38,6 +38,8 @@ class Audited(StrEnum):
     SHOW = "show"
     WHY = "why"
     EDITS = "edits"
+    DOCUMENT = "document"
+    DIFF = "diff"
     SET = "set"
     CLEAR = "clear"
     CONFIRM = "confirm"
