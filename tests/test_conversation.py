@@ -14,9 +14,9 @@ from ingest_pipeline.sources import conversation
 from ingest_pipeline.sources.base import ReadOptions, staff_key
 from ingest_pipeline.sources.conversation import (
     Conversation,
+    Excerpts,
     Turn,
     conversation_records,
-    excerpt,
     from_iso,
     from_unix,
 )
@@ -110,7 +110,7 @@ def test_every_message_is_in_one_record_or_counted(messages: list[tuple[str, int
 def test_segments_hold_the_speakers_own_lines(speakers: list[str], text: str) -> None:
     turns = [turn(n, who, text=text) for n, who in enumerate(speakers)]
     own = [n for n, who in enumerate(speakers) if who == speakers[0]]
-    whole, segments = excerpt(turns, own)
+    whole, segments = Excerpts(turns).about(own)
     assert all(not line.startswith(">") for s in segments for line in whole[s.start : s.end].split("\n"))
     assert all(a.end < b.start for a, b in pairwise(segments))
     assert {s.speaker for s in segments if s.role is Role.SUBJECT} <= {speakers[0].upper()}

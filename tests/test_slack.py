@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ingest_pipeline.documents import Identifier, Item, Record, Rejected, Role, Skipped, Source
 from ingest_pipeline.errors import UnreadableFile
 from ingest_pipeline.sources.base import Export, ReadOptions, SourceFile
-from ingest_pipeline.sources.conversation import Turn, excerpt
+from ingest_pipeline.sources.conversation import Excerpts, Turn
 from ingest_pipeline.sources.json_stream import converted
 from ingest_pipeline.sources.slack import READER, Message
 from ingest_pipeline.sources.slack_text import Names, message_text
@@ -102,7 +102,7 @@ def test_person() -> None:
 def test_windows_that_do_not_touch_are_set_apart() -> None:
     """Turns between them are nobody's business."""
     turns = [Turn("a" if n in {0, 9} else "b", "A" if n in {0, 9} else "B", str(n), str(n), None) for n in range(10)]
-    text, segments = excerpt(turns, [0, 9])
+    text, segments = Excerpts(turns).about([0, 9])
     assert text == "A: 0\nB: 1\n\nB: 7\nB: 8\nA: 9"
     assert [text[s.start : s.end] for s in segments] == ["0", "1", "7", "8", "9"]
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -29,6 +30,10 @@ EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 UNDATED = "undated"
 NOT_EVIDENCE = {Role.STAFF: "internal_sender", Role.ASSISTANT: "assistant", Role.SYSTEM: "system"}
 """Turns that make no record of their own, by the reason under which they are counted."""
+
+
+_SUBJECT = Role.SUBJECT
+_new: Callable[[type[Segment], tuple[object, ...]], Segment] = tuple.__new__
 
 
 class Turn(NamedTuple):
@@ -64,33 +69,48 @@ class Conversation:
     metadata: Mapping[str, Json] = field(default_factory=dict)
 
 
-def excerpt(turns: Sequence[Turn], own: Sequence[int]) -> tuple[str, tuple[Segment, ...]]:
-    """The text about one person as ``Name: message`` lines, and whose words each span holds.
+class Excerpts:
+    """The texts about the people of one conversation-day. What they share is worked out once."""
 
-    ``own`` are the indices of the person's turns, ascending, at least one. Around each run of them stand up to
-    TURNS_BEFORE and TURNS_AFTER turns of others; windows that do not touch are set apart by a blank line. Segments
-    cover message bodies only, without lines quoted with ``>``.
-    """
-    subject = turns[own[0]].speaker
-    pieces: list[str] = []
-    segments: list[Segment] = []
-    length = 0
-    for number, (start, end) in enumerate(_windows(len(turns), own)):
-        if number:
-            pieces.append("\n")
-            length += 1
-        for speaker, name, text, native_id, occurred_at, role, _, _ in turns[start:end]:
-            begin = length + len(name) + 2
-            length = begin + len(text) + 1
-            pieces.append(f"{name}: {text}\n")
-            if speaker == subject:
-                role = Role.SUBJECT
-            if ">" in text:
-                spans = _unquoted(text, begin)
-                segments += [Segment(start, end, role, name, native_id, occurred_at) for start, end in spans]
-            else:
-                segments.append(Segment(begin, length - 1, role, name, native_id, occurred_at))
-    return "".join(pieces).removesuffix("\n"), tuple(segments)
+    def __init__(self, turns: Sequence[Turn]) -> None:
+        self._turns = turns
+        self._lines = [f"{turn.name}: {turn.text}\n" for turn in turns]
+        self._offsets = [0, *accumulate(map(len, self._lines))]
+        # (begin, end, role, turn) of what each turn's speaker did not quote; those of turn n from _first[n] on.
+        self._spans: list[tuple[int, int, Role, str, str, str, datetime | None]] = []
+        self._first = [0]
+        for offset, (speaker, name, text, native_id, occurred_at, role, _, _) in zip(
+            self._offsets, turns, strict=False
+        ):
+            begin = offset + len(name) + 2
+            spans = _unquoted(text, begin) if ">" in text else ((begin, begin + len(text)),)
+            self._spans += [(start, end, role, speaker, name, native_id, occurred_at) for start, end in spans]
+            self._first.append(len(self._spans))
+
+    def about(self, own: Sequence[int]) -> tuple[str, tuple[Segment, ...]]:
+        """The text about one person as ``Name: message`` lines, and whose words each span holds.
+
+        ``own`` are the indices of the person's turns, ascending, at least one. Around each run of them stand up to
+        TURNS_BEFORE and TURNS_AFTER turns of others; windows that do not touch are set apart by a blank line. Segments
+        cover message bodies only, without lines quoted with ``>``.
+        """
+        subject = self._turns[own[0]].speaker
+        lines: list[str] = []
+        segments: list[Segment] = []
+        length = 0
+        for start, end in _windows(len(self._turns), own):
+            if length:
+                lines.append("\n")
+                length += 1
+            lines += self._lines[start:end]
+            moved = length - self._offsets[start]
+            # As Segment(…) does, without a call in between: this is what reading a chat takes longest for.
+            segments += [
+                _new(Segment, (moved + a, moved + b, _SUBJECT if speaker == subject else role, name, native_id, at))
+                for a, b, role, speaker, name, native_id, at in self._spans[self._first[start] : self._first[end]]
+            ]
+            length += self._offsets[end] - self._offsets[start]
+        return "".join(lines).removesuffix("\n"), tuple(segments)
 
 
 def _windows(count: int, own: Sequence[int]) -> list[tuple[int, int]]:
@@ -143,11 +163,9 @@ def from_unix(time: Json, per_second: int = 1) -> datetime | None:
 
     ``per_second``: 1,000 for milliseconds.
     """
-    if isinstance(time, bool) or not isinstance(time, int | float | str):
-        return None
     try:
-        return datetime.fromtimestamp(float(time) / per_second, UTC)
-    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(float(time) / per_second, UTC) if time is not True and time is not False else None
+    except (TypeError, ValueError, OverflowError, OSError):
         return None
 
 
@@ -172,6 +190,10 @@ class _Day:
     turns: list[Turn] = field(default_factory=list)
 
 
+_NEVER = datetime.max.replace(tzinfo=UTC)
+_NO_DAY = _Day("", _NEVER, _NEVER)
+
+
 class Days:
     """Puts the messages of one conversation together by day and makes the records of the days that are done.
 
@@ -187,16 +209,20 @@ class Days:
         self._skipped = skipped
         self._latest = latest
         self._days: list[_Day] = []
+        self._last = _NO_DAY
 
     def add(self, turn: Turn) -> Iterable[Record]:
         """The records of the day that this message ends, seldom any."""
-        moment = plausible(turn.occurred_at, self._latest)
-        if moment is None and turn.occurred_at is not None:
-            turn = turn._replace(occurred_at=None)
-        day = self._open_day(moment)
+        moment = turn.occurred_at
+        day = self._last
+        if moment is None or not day.begin <= moment < day.end:
+            if moment is not None and plausible(moment, self._latest) is None:
+                moment, turn = None, turn._replace(occurred_at=None)
+            day = self._last = self._open_day(moment)
         day.turns.append(turn)
         if len(day.turns) >= MAX_DAY_TURNS:
             self._days.remove(day)
+            self._last = _NO_DAY
             return self._records(day)
         return self._records(self._days.pop(0)) if len(self._days) > OPEN_DAYS else ()
 
@@ -236,7 +262,7 @@ def conversation_records(
 
 def _new_day(moment: datetime | None, zone: ZoneInfo) -> _Day:
     if moment is None:
-        return _Day(UNDATED, datetime.max.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+        return _Day(UNDATED, _NEVER, _NEVER)
     local = moment.astimezone(zone)
     begin = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     return _Day(local.date().isoformat(), begin.astimezone(UTC), (begin + timedelta(days=1)).astimezone(UTC))
@@ -254,8 +280,9 @@ def _day_records(
     own = own_turns(turns, skipped)
     # An export that ends in the middle of the day is older than one that goes on.
     modified = turns[-1].occurred_at
+    excerpts = Excerpts(turns)
     for speaker, indices in own.items():
-        text, segments = excerpt(turns, indices)
+        text, segments = excerpts.about(indices)
         mine = [turns[index] for index in indices]
         threads = list(dict.fromkeys(turn.thread for turn in mine if turn.thread))[:MAX_LISTED_IDS]
         yield Record(

@@ -28,6 +28,7 @@ _FORMAT = re.compile(
     r'|"threadName"\s*:[\s\S]*"senderName"\s*:'
 )
 _THREAD = re.compile(rb'(?<!\\)"(?:thread_path|threadName)"\s*:\s*"((?:[^"\\]|\\.){1,300})"')
+_THREAD_KEYS = (b'"thread_path"', b'"threadName"')
 _BLOCK = 1 << 20
 _CALLS_AND_JOINS = frozenset(("Call", "Subscribe", "Unsubscribe"))
 _REACTION = re.compile(
@@ -148,9 +149,11 @@ def _thread_id(part: Part) -> str:
     rest = b""
     with part.opener() as stream:
         while block := stream.read(_BLOCK):
-            match = _THREAD.search(rest + block)
-            if match is not None:
-                return _thread_name(match[1]) or part.stem
+            block = rest + block
+            for key in _THREAD_KEYS:
+                match = _THREAD.search(block, max(0, block.rfind(key) - 1)) if key in block else None
+                if match is not None:
+                    return _thread_name(match[1]) or part.stem
             rest = block[-400:]
     return part.stem
 

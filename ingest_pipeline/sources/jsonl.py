@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import IO, Any, BinaryIO
 from zoneinfo import ZoneInfo
 
@@ -37,6 +36,8 @@ _NATIVE = re.compile(
     r"chatgpt|claude|external):(\S.*)"
 )
 _LONG_LINE = re.compile(r'\s*\{\s*"(?:profile|text|occurred_at|source|metadata)"\s*:.*"(?:profile|text)"\s*:')
+_NO_ZONE = re.compile(r"[^Zz+-]*")
+_MAX_PEOPLE = 100_000
 _MILLISECONDS_FROM = 100_000_000_000
 
 
@@ -51,7 +52,31 @@ class _Line(Struct, gc=False):
 _LINE_DECODER = msgspec.json.Decoder(_Line)
 
 
-@lru_cache(maxsize=16_384)
+class _People:
+    """Who the ``profile`` of a line is, and whether they are staff."""
+
+    def __init__(self, options: ReadOptions) -> None:
+        self._options = options
+        self._known: dict[str | int, tuple[Person | None, bool]] = {}
+
+    def of(self, profile: str | int) -> tuple[Person | None, bool]:
+        """None when nobody can be meant."""
+        if profile not in self._known:
+            if len(self._known) >= _MAX_PEOPLE:
+                self._known.clear()
+            self._known[profile] = self._described(sanitized(id_text(profile)))
+        return self._known[profile]
+
+    def _described(self, profile: str) -> tuple[Person | None, bool]:
+        if not 0 < len(profile) <= MAX_PROFILE_CHARS:
+            return None, False
+        person = described(profile, self._options.phone_region)
+        key = person.key
+        if key.kind == "email":
+            return person, self._options.is_internal(key.value)
+        return person, self._options.is_staff(key.value, profile)
+
+
 def described(profile: str, region: str) -> Person:
     """Who is meant. Native ids of other systems only refer: they find the profile that those systems' files create."""
     if _EMAIL.fullmatch(profile):
@@ -69,6 +94,7 @@ def _read(export: Export, options: ReadOptions) -> Iterator[Item]:
     zone, latest = ZoneInfo(options.timezone), datetime.now(UTC) + FUTURE_SLACK
     # What a CRM holds is said about the person, a mail or chat by them.
     role = Role.NOTE if export.source is Source.CRM else Role.SUBJECT
+    people = _People(options)
     for file in export.files:
         skipped: Counter[str] = Counter()
         with file.opener() as stream:
@@ -79,7 +105,7 @@ def _read(export: Export, options: ReadOptions) -> Iterator[Item]:
                 line = _decoded(raw)
                 if line is None:
                     continue
-                found = line if isinstance(line, Broken) else _record(line, number, file, options, zone, latest, role)
+                found = line if isinstance(line, Broken) else _record(line, number, file, people, zone, latest, role)
                 if isinstance(found, Record):
                     yield found
                 elif isinstance(found, Broken):
@@ -120,36 +146,35 @@ def _decoded(raw: bytes | str) -> "_Line | Broken | None":
 
 
 def _record(
-    line: _Line, number: int, file: SourceFile, options: ReadOptions, zone: ZoneInfo, latest: datetime, role: Role
+    line: _Line, number: int, file: SourceFile, people: _People, zone: ZoneInfo, latest: datetime, role: Role
 ) -> Record | Broken | str:
     """The record, what is wrong with the line, or why it is left out."""
-    profile = sanitized(id_text(line.profile))
-    if not 0 < len(profile) <= MAX_PROFILE_CHARS:
+    person, is_staff = people.of(line.profile)
+    if person is None:
         return Broken(f"profile must have 1 to {MAX_PROFILE_CHARS} characters")
     text = sanitized(line.text or "").strip()
     if not text:
         return "empty"
-    person = described(profile, options.phone_region)
-    key = person.key
-    if options.is_internal(key.value) if key.kind == "email" else options.is_staff(key.value, profile):
+    if is_staff:
         return "internal_sender"
     metadata: dict[str, Json] = {}
     if line.source:
         metadata["source"] = sanitized(line.source)
     if line.metadata:
-        if _depth(line.metadata) > MAX_METADATA_DEPTH:
+        try:
+            metadata["metadata"] = _storable(line.metadata, MAX_METADATA_DEPTH)
+        except RecursionError:
             return Broken(f"metadata is nested more than {MAX_METADATA_DEPTH} deep")
-        metadata["metadata"] = _storable(line.metadata)
     moment = _moment(line.occurred_at, zone)
     if line.occurred_at is not None and plausible(moment, latest) is None:
         metadata["date_problem"] = "unreadable" if moment is None else "implausible"
     moment = plausible(moment, latest)
     if isinstance(line.occurred_at, str) and moment is not None:
-        metadata["time_zone"] = _zone_of(line.occurred_at, options)
+        metadata["time_zone"] = _zone_of(line.occurred_at, zone)
     return Record(
         origin="jsonl",
         kind="text",
-        native_id=stable_id("jsonl", str(key), text, moment.isoformat() if moment else ""),
+        native_id=stable_id("jsonl", str(person.key), text, moment.isoformat() if moment else ""),
         subjects=(person,),
         text=text,
         file=file.name,
@@ -168,36 +193,27 @@ def _moment(value: Json, zone: ZoneInfo) -> datetime | None:
     return from_unix(value, per_second=1_000 if milliseconds else 1)
 
 
-def _zone_of(written: str, options: ReadOptions) -> str:
-    has_zone = re.search(r"(?:Z|[+-]\d{2}(?::?\d{2})?)\s*\Z", written[10:]) is not None
-    return "as in the file" if has_zone else f"{options.timezone} (setting)"
+def _zone_of(written: str, zone: ZoneInfo) -> str:
+    has_zone = not _NO_ZONE.fullmatch(written.strip(), 10)
+    return "as in the file" if has_zone else f"{zone.key} (setting)"
 
 
-def _depth(value: Json) -> int:
-    """How deep lists and objects are nested, counted level by level."""
-    level, depth = [value], 0
-    while level and depth <= MAX_METADATA_DEPTH:
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-        depth += bool(level)
-    return depth
+def _storable(value: Json, depth: int) -> Json:
+    """The value as every database takes it: no NUL, half surrogate pair, NaN or endless number.
 
-
-def _storable(value: Json) -> Json:
-    """The value as every database takes it: no NUL, half surrogate pair, NaN or endless number."""
+    Raises RecursionError when it is nested more than ``depth`` deep.
+    """
     if isinstance(value, str):
         return sanitized(value)
-    if isinstance(value, dict):
-        return {sanitized(key): _storable(inner) for key, inner in value.items()}
+    if isinstance(value, float):
+        return value if -1e308 < value < 1e308 else None
+    if not isinstance(value, dict | list):
+        return value
+    if depth == 0:
+        raise RecursionError
     if isinstance(value, list):
-        return [_storable(inner) for inner in value]
-    if isinstance(value, float) and not -1e308 < value < 1e308:
-        return None
-    return value
+        return [_storable(inner, depth - 1) for inner in value]
+    return {sanitized(key): _storable(inner, depth - 1) for key, inner in value.items()}
 
 
 def _detect(file: SourceFile, head: bytes) -> bool:

@@ -23,8 +23,8 @@ from ingest_pipeline.sources.columns import FREE_MAIL
 from ingest_pipeline.sources.conversation import (
     FUTURE_SLACK,
     MAX_LISTED_IDS,
+    Excerpts,
     Turn,
-    excerpt,
     own_turns,
     plausible,
     without_repeats,
@@ -240,8 +240,9 @@ def _day_items(
             yield Rejected(file.name, f"{day.member}, message {number}", "not a message, or one without a valid ts")
     turns.sort(key=_seconds)
     turns = without_repeats(turns, skipped)
+    excerpts = Excerpts(turns)
     for speaker, indices in own_turns(turns, skipped).items():
-        text, segments = excerpt(turns, indices)
+        text, segments = excerpts.about(indices)
         own = [turns[index] for index in indices]
         yield _record(file, day, workspace.users[speaker], own, turns[-1].occurred_at, text, segments, workspace.team)
 

@@ -105,14 +105,14 @@ class _Chat:
             return speaker
         if message.via_bot:
             return "bot_message"
-        text = sanitized(_text(message.text)).strip()
+        text = sanitized(message.text if isinstance(message.text, str) else _joined(message.text)).strip()
         if not text:
             return "media" if message.photo or message.file or message.media_type else "empty"
         if message.reactions:
             self.skipped["reaction"] += sum(reaction.count for reaction in message.reactions)
         moment = from_unix(message.date_unixtime) or from_iso(message.date, zone)
-        thread = sanitized(str(message.reply_to_message_id or ""))
-        native_id = sanitized(str(message.id) or f"{message.date_unixtime or message.date}/{number}")
+        thread = _id(message.reply_to_message_id) if message.reply_to_message_id is not None else ""
+        native_id = _id(message.id) or _id(f"{message.date_unixtime or message.date}/{number}")
         return Turn(speaker[0], speaker[1], text, native_id, moment, speaker[2], number, thread)
 
     def _new_speaker(self, from_id: str | int | None, written: str | None) -> tuple[str, str, Role] | str:
@@ -136,9 +136,11 @@ class _Chat:
         return self.speakers[who]
 
 
-def _text(text: str | list[str | _Entity]) -> str:
-    if isinstance(text, str):
-        return text
+def _id(value: int | str) -> str:
+    return str(value) if isinstance(value, int) else sanitized(value)
+
+
+def _joined(text: list[str | _Entity]) -> str:
     parts = [
         part if isinstance(part, str) else part.text if part.type != "blockquote" else _quoted(part.text)
         for part in text

@@ -9,6 +9,7 @@ import re
 _LRM = "\u200e"
 _NAME = re.compile(r"(?P<name>[^\n]{0,200}?[^\s:]):(?: |\u00a0|(?=\n)|\Z)")
 _QUOTES = (("“", "”"), ("«", "»"), ("„", "“”"), ("「", "」"))
+_OPENING = re.compile('["“«„「]')
 _IN_BRACKETS = re.compile(rf"{_LRM}?<[^<>\n]{{3,200}}>")
 _MARKED_PART = re.compile(rf"[ \t]*{_LRM}<[^<>\n]{{3,200}}>")
 _EDITED = re.compile(
@@ -66,6 +67,8 @@ def split_name(rest: str) -> tuple[str, str] | None:
 
 
 def _in_quotation(before: str) -> bool:
+    if not _OPENING.search(before):
+        return False
     return before.count('"') % 2 == 1 or any(
         before.rfind(opening) > max(before.rfind(each) for each in closing) for opening, closing in _QUOTES
     )
@@ -73,7 +76,7 @@ def _in_quotation(before: str) -> bool:
 
 def own_words(text: str) -> tuple[str, str]:
     """``(what the person wrote, reason)``: the reason says why nothing is left. Captions of media are kept."""
-    text = text.strip(" \t\n")
+    text = text.strip()
     if "<" in text:
         text = _EDITED.sub("", text)
         if _IN_BRACKETS.fullmatch(text):
