@@ -22,6 +22,7 @@ from ingest_pipeline.extraction.base import Kind
 from ingest_pipeline.extraction.traits import TraitSchema, ValueRejected
 from ingest_pipeline.memory_fold import fold_memories
 from ingest_pipeline.states import FoldedTrait, Observed, PastValue, ProfileState, Rules
+from ingest_pipeline.summary import TEMPLATE_VERSION, Remembered, choose_inputs
 from ingest_pipeline.trait_fold import fold_trait
 
 FOLD_VERSION = 2
@@ -68,21 +69,28 @@ def fold(
         rejected=rejected | aside,
         refold_at=min(pending, default=None),
         summary=_summary(decided[Target.SUMMARY]),
+        about=choose_inputs(
+            {trait.key: trait.value for trait in traits},
+            [Remembered(m.id, m.content, m.importance, m.occurred_at) for m in memories],
+            schema,
+        ),
     )
 
 
 def fold_fingerprint(schema: TraitSchema, rules: Rules) -> str:
-    """SHA-256 (hex) over what decides the fold beside its input: its code, the schema's values, thresholds and
-    synonyms, the rank of sources, how memories are clustered. Where it differs, everything is to be folded again."""
+    """SHA-256 (hex) over what decides the fold beside its input: its code, the schema's values, thresholds, synonyms
+    and labels, the rank of sources, how memories are clustered, how a summary is put. Where it differs, everything is
+    to be folded again."""
     traits = [
         [
             t.key, t.value_type, list(t.enum_values), t.category, t.extraction.enabled,
             t.extraction.confidence_threshold, {value: sorted(others) for value, others in t.synonyms.items()},
+            t.label, t.injection.enabled, t.injection.priority,
         ]
         for t in sorted(schema.traits, key=lambda trait: trait.key)
     ]  # fmt: skip
     clustering = [duplicates.MIN_SIMILARITY, duplicates.MIN_COSINE, rules.embedding_model]
-    decisive = [FOLD_VERSION, traits, [role.value for role in rules.source_rank], clustering]
+    decisive = [FOLD_VERSION, TEMPLATE_VERSION, traits, [role.value for role in rules.source_rank], clustering]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 

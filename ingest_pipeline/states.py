@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from ingest_pipeline.documents import Json, Role
 from ingest_pipeline.extraction.base import Kind
+from ingest_pipeline.summary import NOTHING_KNOWN, SummaryInputs
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 """When an undated claim took effect: before everything else."""
@@ -133,7 +134,8 @@ class ProfileState:
     """The folded state of one profile, each part sorted by id.
 
     ``rejected`` maps ids of observations that are kept aside to reasons: those of the trait schema, ``not_yet``,
-    ``rejected_by_hand``. ``refold_at``: when the first ``not_yet`` takes effect. ``summary``: the one written by hand.
+    ``rejected_by_hand``. ``refold_at``: when the first ``not_yet`` takes effect. ``summary``: the one written by hand;
+    ``about``: what another is made from.
     """
 
     traits: tuple[FoldedTrait, ...]
@@ -142,3 +144,4 @@ class ProfileState:
     rejected: Mapping[str, str] = field(default_factory=dict)
     refold_at: datetime | None = None
     summary: str | None = None
+    about: SummaryInputs = NOTHING_KNOWN

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from ingest_pipeline.documents import Json
@@ -43,6 +43,10 @@ class SummaryInputs:
     traits: tuple[tuple[str, str], ...]
     memories: tuple[str, ...]
 
+    def named(self, name: str | None) -> "SummaryInputs":
+        """With the profile's name, unless a trait gives one."""
+        return replace(self, who={"name": name, **self.who}) if name and "name" not in self.who else self
+
     @property
     def empty(self) -> bool:
         return not (self.who or self.traits or self.memories)
@@ -52,14 +56,13 @@ class SummaryInputs:
         return hashlib.sha256(json.dumps([version, asdict(self)], sort_keys=True).encode()).hexdigest()
 
 
-def choose_inputs(
-    name: str | None, traits: Mapping[str, Json], memories: Iterable[Remembered], schema: TraitSchema
-) -> SummaryInputs:
-    """``name`` is the profile's; a trait of that key goes before it. Traits that are never injected are left out."""
+NOTHING_KNOWN = SummaryInputs({}, (), ())
+
+
+def choose_inputs(traits: Mapping[str, Json], memories: Iterable[Remembered], schema: TraitSchema) -> SummaryInputs:
+    """Traits that are never injected are left out."""
     shown = {key: _shown(value) for key, value in traits.items()}
     who = {key: shown[key] for key in _WHO if shown.get(key)}
-    if name and "name" not in who:
-        who = {"name": name} | who
     others = [
         trait for trait in schema.traits if trait.key in shown and trait.key not in _WHO and trait.injection.enabled
     ]

@@ -403,9 +403,10 @@ def test_the_fingerprint_tells_what_makes_another_state() -> None:
     entry = {"key": "city", "valueType": "string", "synonyms": {"Lisbon": ["Lisboa"]}}
     others = [
         {"key": "town"}, {"valueType": "array"}, {"category": "x"}, {"synonyms": {"Lisbon": ["LX"]}},
-        {"extraction": {"confidenceThreshold": 0.7}}, {"extraction": {"enabled": False}},
+        {"extraction": {"confidenceThreshold": 0.7}}, {"extraction": {"enabled": False}}, {"label": "City"},
+        {"injection": {"priority": 3}},
     ]  # fmt: skip
-    same = [{"label": "City"}, {"description": "where"}, {"halfLifeDays": 9}, {"extraction": {"promptSnippet": "x"}}]
+    same = [{"description": "where"}, {"halfLifeDays": 9}, {"extraction": {"promptSnippet": "x"}}]
 
     def fingerprint(**changes: Json) -> str:
         return fold_fingerprint(parse_traits([entry | changes]), Rules())

@@ -44,12 +44,12 @@ CASES: dict[str, tuple[str | None, dict[str, Json], list[Remembered], str | None
 @pytest.mark.parametrize(("name", "traits", "memories", "summary"), CASES.values(), ids=CASES)
 def test_summaries(name: str | None, traits: dict[str, Json], memories: list[Remembered], summary: str | None) -> None:
     for order in permutations(memories):
-        assert template_summary(choose_inputs(name, traits, order, SCHEMA)) == summary
+        assert template_summary(choose_inputs(traits, order, SCHEMA).named(name)) == summary
 
 
 def test_only_the_weightiest_memories_are_in_it() -> None:
     memories = [remembered(f"Fact {n}.", n / 100) for n in range(20)]
-    summary = template_summary(choose_inputs(None, {}, memories, SCHEMA))
+    summary = template_summary(choose_inputs({}, memories, SCHEMA))
     assert summary == "Fact 19. Fact 18. Fact 17. Fact 16."
     assert summary.count(".") == MAX_MEMORIES
 
@@ -62,16 +62,16 @@ def test_traits_of_an_own_schema_are_told_by_label_or_key_unless_they_are_never_
             {"key": "secret", "valueType": "string", "injection": {"enabled": False}},
         ]
     )
-    inputs = choose_inputs(None, {"seats": 12, "is_admin": True, "secret": "x", "unknown": "y"}, [], schema)
+    inputs = choose_inputs({"seats": 12, "is_admin": True, "secret": "x", "unknown": "y"}, [], schema)
     assert template_summary(inputs) == "Is admin: yes. Seats booked: 12."
 
 
 def test_the_digest_tells_inputs_apart_and_nothing_else() -> None:
     """The order in which facts come does not count, the way the summary is made does."""
     a, b = remembered("A.", 0.5), remembered("B.", 0.4)
-    first = choose_inputs("Ana", {"company": "Vela", "location": "Rome"}, [a, b], SCHEMA)
-    again = choose_inputs("Ana", {"location": "Rome", "company": "Vela"}, [b, a], SCHEMA)
-    other = choose_inputs("Ana", {"company": "Vela"}, [a, b], SCHEMA)
+    first = choose_inputs({"company": "Vela", "location": "Rome"}, [a, b], SCHEMA).named("Ana")
+    again = choose_inputs({"location": "Rome", "company": "Vela"}, [b, a], SCHEMA).named("Ana")
+    other = choose_inputs({"company": "Vela"}, [a, b], SCHEMA).named("Ana")
     assert first.digest("template:1") == again.digest("template:1")
     assert len({first.digest("template:1"), first.digest("llm:2"), other.digest("template:1")}) == 3
 
@@ -82,4 +82,4 @@ def test_time_alone_changes_nothing() -> None:
     older = [
         Remembered(m.id, m.content, m.importance, m.occurred_at - timedelta(365)) for m in memories if m.occurred_at
     ]
-    assert choose_inputs(None, {}, memories, SCHEMA) == choose_inputs(None, {}, older, SCHEMA)
+    assert choose_inputs({}, memories, SCHEMA) == choose_inputs({}, older, SCHEMA)

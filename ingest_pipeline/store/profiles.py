@@ -28,6 +28,7 @@ from ingest_pipeline.store.tables import (
     TraitRow,
 )
 from ingest_pipeline.store.upsert import batches, select_in
+from ingest_pipeline.summary import TEMPLATE_VERSION, template_summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,28 +258,41 @@ def _save_rejected(connection: Connection, states: Sequence[tuple[Unfolded, Prof
 
 
 def _save_summaries(connection: Connection, states: Sequence[tuple[Unfolded, ProfileState]], now: datetime) -> set[str]:
-    """Summaries written by hand; one that was cleared goes, and another may be made. Returns whose changed."""
-    wanted = {unfolded.profile_id: state.summary for unfolded, state in states}
-    query = select(Profile.id, Profile.summary, Profile.summary_source)
-    stored = select_in(connection, query, Profile.id, wanted)
+    """The one written by hand stays, else it is made anew where what it is made from changed. Returns whose changed."""
+    wanted = {unfolded.profile_id: state for unfolded, state in states}
+    p = Profile
+    query = select(p.id, p.display_name, p.summary, p.summary_source, p.summary_inputs, p.summary_version)
     rows = []
-    for row in stored:
-        text = wanted[row.id]
-        is_manual = row.summary_source == "manual"
-        if (text is not None and (text != row.summary or not is_manual)) or (text is None and is_manual):
-            rows.append({"b_id": row.id, "summary": text, "summary_source": None if text is None else "manual"})
-    if rows:
-        table = Profile.__table__
-        change = update(Profile).where(table.c.id == bindparam("b_id"))
-        change = change.values(
-            summary=bindparam("summary"),
-            summary_source=bindparam("summary_source"),
-            summary_inputs=None,
-            summary_version=Profile.summary_version + 1,
-            summary_updated_at=now,
-        )
-        connection.execute(change, sorted(rows, key=itemgetter("b_id")))
-    return {str(row["b_id"]) for row in rows}
+    for row in select_in(connection, query, Profile.id, wanted):
+        summary = _chosen_summary(row, wanted[row.id])
+        if summary != (row.summary, row.summary_source, row.summary_inputs):
+            is_new = summary[0] != row.summary
+            rows.append(
+                {
+                    "b_id": row.id, "summary": summary[0], "summary_source": summary[1], "summary_inputs": summary[2],
+                    "summary_version": row.summary_version + is_new, "is_new": is_new,
+                }
+            )  # fmt: skip
+    table = Profile.__table__
+    names = ("summary", "summary_source", "summary_inputs", "summary_version")
+    change = update(Profile).where(table.c.id == bindparam("b_id")).values({name: bindparam(name) for name in names})
+    for is_new, values in ((True, {"summary_updated_at": now}), (False, {})):
+        some = [{"b_id": r["b_id"]} | {name: r[name] for name in names} for r in rows if r["is_new"] is is_new]
+        if some:
+            connection.execute(change.values(**values), sorted(some, key=itemgetter("b_id")))
+    return {str(row["b_id"]) for row in rows if row["is_new"]}
+
+
+def _chosen_summary(row: Any, state: ProfileState) -> tuple[str | None, str | None, str | None]:
+    """Text, source, digest of what it is made from."""
+    if state.summary is not None:
+        return state.summary, "manual", None
+    inputs = state.about.named(row.display_name)
+    digest = inputs.digest(TEMPLATE_VERSION)
+    if row.summary_source == "template" and row.summary_inputs == digest:
+        return row.summary, "template", digest
+    text = template_summary(inputs)
+    return text, None if text is None else "template", digest
 
 
 def _mark_folded(
