@@ -111,6 +111,7 @@ def test_a_number_is_what_it_is_called(text: str, value: str) -> None:
     "text",
     [
         "We meet on 2024-05-03 at 10:30.",
+        "We had a call on 2023-06-08 23:15, call 2023-06-08 23 again",
         "We meet on 03.05.2024 10:30 or 01/02/2024.",
         "The budget is 120,000 for 2025 and 1.250.000 for 2026.",
         "Order 12345678, version 10.4.2, build 20240503.",

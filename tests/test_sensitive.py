@@ -189,6 +189,7 @@ HARMLESS = """
     Works for Catholic Charities.
     Is at the Hebrew University.
     I'm religious about backups.
+    Please restore my faith in your brand.
     You are preaching to the choir.
     Needs the holy grail of CRM exports.
     I voted for this feature request.

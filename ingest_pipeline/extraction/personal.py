@@ -108,7 +108,7 @@ _NATIONAL_PHONE = re.compile(
     r"|[2679]\d{2}(?: \d{3}){2}|[69]\d{2}(?: \d{2}){3}"  # Portugal, Spain, Poland
     r")(?![\w-]|[.,:/]\d)"
 )
-_DATE = re.compile(r"\D{0,2}\d{1,2}[./-]\d{1,2}[./-](?:\d{4}|\d{2})(?!\d)")
+_DATE = re.compile(r"\D{0,2}(?:\d{1,2}[./-]\d{1,2}[./-](?:\d{4}|\d{2})|(?:19|20)\d\d[./-]\d{1,2}[./-]\d{1,2})(?!\d)")
 
 
 def _phones(text: str, region: str) -> Iterator[Span]:
