@@ -21,7 +21,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, BinaryIO
 
 ROOT = Path(__file__).parent.parent
 LARGE_MB = 1_000
@@ -124,9 +124,13 @@ def table_rows(path: Path) -> int:
 
     units = 0
     for file in sorted(path.glob("*.csv")):
-        with open_table(lambda file=file: file.open("rb"), ReadOptions()) as table:
+        with open_table(_opener(file), ReadOptions()) as table:
             units += sum(1 for _ in table.rows())
     return units
+
+
+def _opener(file: Path) -> Callable[[], BinaryIO]:
+    return lambda: file.open("rb")
 
 
 def library_mbox(path: Path) -> int:
