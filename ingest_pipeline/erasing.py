@@ -114,7 +114,9 @@ def erase(
 
     def record(connection: Connection, gone: Mapping[str, int]) -> None:
         detail = {"erased": {k: n for k, n in gone.items() if n}, "blanked": dict(others.changed)}
-        append(connection, actor, via, Audited.ERASE, profile_id, detail)
+        append(connection, actor, via, Audited.ERASE, subject.profiles[0], detail)
+        for merged in subject.profiles[1:]:
+            append(connection, actor, via, Audited.ERASE, merged, {"as_part_of": subject.profiles[0]})
 
     subject, marks = write(engine, begin)
     samples = _take_samples(engine, subject, progress)

@@ -25,6 +25,9 @@ from ingest_pipeline.errors import ConfigurationError, InvalidInput, ProfileNotF
 from ingest_pipeline.extraction.base import Extraction, Kind, Observation, Status
 from ingest_pipeline.extraction.traits import load_traits
 from ingest_pipeline.folding import fold_profiles
+from ingest_pipeline.llm.cache import Entry, claim, fill
+from ingest_pipeline.llm.database import Database
+from ingest_pipeline.llm.exchange import ProviderReply
 from ingest_pipeline.llm.tables import LlmBatchDocumentRow, LlmBatchItemRow, LlmBatchRow, LlmCacheRow, LlmCallRow
 from ingest_pipeline.progress import LogProgress
 from ingest_pipeline.remnants import Needles
@@ -477,6 +480,23 @@ def test_an_extraction_under_way_brings_nothing_back(engine: Engine) -> None:
 
 def _traces() -> Traces:
     return Traces(frozenset({Identifier("email", ANA), PHONE}), frozenset({"Ana Ferreira"}))
+
+
+@pytest.mark.parametrize("asked_after", [False, True], ids=["asked before", "asked after"])
+def test_an_answer_under_way_is_not_kept(engine: Engine, asked_after: bool) -> None:
+    """The claim went with the person; or it was made by somebody who had the text in memory still."""
+    sync(engine, record(ana(), native_id="1", text="I live in Lisbon."))
+    entry = Entry("k", "m", "me", find_profile(engine, ANA))
+    database = Database(engine)
+    with database.write() as tx:
+        if not asked_after:
+            assert claim(tx, entry, day(1)) is None
+    remove(engine)
+    with database.write() as tx:
+        if asked_after:
+            assert claim(tx, entry, day(1)) is None
+        fill(tx, entry, ProviderReply("Lives in Lisbon", "stop", 1, 1), day(1))
+    assert rows(engine, LlmCacheRow) == []
 
 
 def test_a_fold_under_way_is_done_again(engine: Engine) -> None:

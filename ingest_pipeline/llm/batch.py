@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from ingest_pipeline.llm.accounts import LOST, PENDING, Outcome, new_call_id
 from ingest_pipeline.llm.batch_api import BatchAnswer, BatchStatus
-from ingest_pipeline.llm.cache import ANSWERED, CLAIMED
+from ingest_pipeline.llm.cache import ANSWERED, CLAIMED, ERASED
 from ingest_pipeline.llm.errors import BudgetExhausted
 from ingest_pipeline.llm.ledger import UNDER_WAY
 from ingest_pipeline.llm.limits import LimitsDb, living_workers
@@ -290,8 +290,9 @@ class BatchLedger:
     def _fill(
         self, connection: Connection, batch: Batch, keys: Mapping[str, str | None], answers: Answers, now: datetime
     ) -> None:
-        """Keep the answers that came, but for those whose claim was erased with a person; give up the other claims."""
-        claimed = {row.key for row in select_in(connection, select(LlmCacheRow.key), LlmCacheRow.key, sorted(answers))}
+        """Keep the answers that came, but for those about a person who was erased since; give up the other claims."""
+        query = select(LlmCacheRow.key).where(~ERASED)
+        claimed = {row.key for row in select_in(connection, query, LlmCacheRow.key, sorted(answers))}
         rows = [
             {
                 "key": key, "profile_id": keys[key], "state": ANSWERED, "worker": batch.id, "model": batch.model,

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias, cast
 
-from sqlalchemy import Engine, Table, and_, bindparam, delete, select, text, update
+from sqlalchemy import Engine, Table, and_, bindparam, delete, exists, select, text, update
 
 from ingest_pipeline.llm.database import Transaction, given, new
 from ingest_pipeline.llm.exchange import ProviderReply
 from ingest_pipeline.llm.tables import LlmCacheRow
+from ingest_pipeline.store.audit_log import Audited
 from ingest_pipeline.store.base import Id, UtcDateTime
 from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.tables import AuditRow
 from ingest_pipeline.store.upsert import select_in
 
 CLAIMED, ANSWERED = "claimed", "answered"
@@ -27,7 +29,10 @@ _CLAIM = text(
 _HELD = and_(_KEY, _CACHE.c.state == CLAIMED, _CACHE.c.worker == bindparam("holder"))
 _TAKE_OVER = update(_CACHE).where(_HELD).values(new(["worker"]))
 _ANSWER = ("state", "worker", "model", "answer", "finish_reason", "input_tokens", "output_tokens", "answered_at")
-_FILL = update(_CACHE).where(_KEY).values(new(_ANSWER))
+ERASED = exists().where(AuditRow.profile_id == _CACHE.c.profile_id, AuditRow.action == Audited.ERASE.value)
+"""Whether the person that a row is about was erased."""
+
+_FILL = update(_CACHE).where(_KEY, ~ERASED).values(new(_ANSWER))
 _RELEASE = delete(_CACHE).where(_HELD)
 _FORGET = delete(_CACHE).where(_KEY, _CACHE.c.state == ANSWERED)
 
@@ -94,7 +99,7 @@ def take_over(tx: Transaction, entry: Entry, dead: str) -> bool:
 
 
 def fill(tx: Transaction, entry: Entry, reply: ProviderReply, now: datetime) -> None:
-    """Keep the answer, whoever holds the claim meanwhile; not where it is gone: it was erased with its person then."""
+    """Keep the answer, whoever holds the claim meanwhile; but not about a person who was erased since it was asked."""
     answer = given(
         state=ANSWERED,
         worker=entry.worker,
@@ -105,7 +110,8 @@ def fill(tx: Transaction, entry: Entry, reply: ProviderReply, now: datetime) -> 
         output_tokens=reply.output_tokens,
         answered_at=now,
     )
-    tx.run(_FILL, row=entry.key, **answer)
+    if not tx.count(_FILL, row=entry.key, **answer):
+        release(tx, entry)
 
 
 def release(tx: Transaction, entry: Entry) -> None:

@@ -19,7 +19,7 @@ from ingest_pipeline.erased import Erased, Mark, Traces, digest, identifier_mark
 from ingest_pipeline.erasure_key import ErasureKey
 from ingest_pipeline.errors import ConfigurationError, InvalidInput
 from ingest_pipeline.store.engine import write
-from ingest_pipeline.store.erasure import erase_documents
+from ingest_pipeline.store.erasure import erase_answers, erase_documents
 from ingest_pipeline.store.people import identifier_id, lock_identities
 from ingest_pipeline.store.tables import DocumentRow, ErasedRow, FileRow, IdentifierRow, StateRow
 from ingest_pipeline.store.upsert import IN_LIST, batches, select_in, upsert
@@ -184,7 +184,10 @@ def screen(connection: Connection, records: Sequence[Record], now: datetime) -> 
 
 
 def drop_erased(connection: Connection, observations: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The rows of observations by id, without those of a text that was blanked while it was being extracted."""
+    """The rows of observations by id, without those of a text that was blanked while it was being extracted.
+
+    The answers that these came from are dropped.
+    """
     erased = load_erased(connection) if observations else None
     if erased is None:
         return observations
@@ -196,7 +199,11 @@ def drop_erased(connection: Connection, observations: dict[str, dict[str, Any]])
         said: bool = texts[row["document_id"]][row["start_char"] : row["end_char"]] == row["quote"]
         return said and erased.blank_json([row["value"], row["stated"]]) == [row["value"], row["stated"]]
 
-    return {i: row for i, row in observations.items() if stands(row)}
+    kept = {i: row for i, row in observations.items() if stands(row)}
+    changed = sorted({row["document_id"] for i, row in observations.items() if i not in kept})
+    owners = select_in(connection, select(DocumentRow.profile_id).distinct(), DocumentRow.id, changed)
+    erase_answers(connection, changed, {row.profile_id for row in owners if row.profile_id})
+    return kept
 
 
 def _learn(connection: Connection, erased: Erased, people: Sequence[Person], now: datetime) -> Erased:
