@@ -82,12 +82,10 @@ class Settings(BaseSettings):
     erasure_key: SecretStr | None = Field(None, min_length=16)
     api_key: SecretStr | None = None
     api_rpm: int = Field(600, gt=0)
-    proxy_rpm: int = Field(600, gt=0)
     trusted_proxies: Annotated[frozenset[str], NoDecode] = frozenset()
-    upstream_base_urls: Annotated[frozenset[str], NoDecode] = frozenset()
 
     @field_validator(
-        "internal_domains", "fallback_models", "imap_folders", "trusted_proxies", "upstream_base_urls",
+        "internal_domains", "fallback_models", "imap_folders", "trusted_proxies",
         "exclude_columns", "source_rank", mode="before",
     )  # fmt: skip
     @classmethod

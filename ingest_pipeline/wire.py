@@ -9,6 +9,7 @@ from ingest_pipeline.edits import Edit
 from ingest_pipeline.errors import ConfigurationError, ExtractionError, IngestError, InvalidInput
 from ingest_pipeline.store.audit_log import AuditEntry
 from ingest_pipeline.store.facts import Fact, Past, ProfileFacts, Proof
+from ingest_pipeline.store.lookup import ProfileSummary
 
 Object = dict[str, Json]
 
@@ -28,6 +29,22 @@ def profile_json(profile: ProfileFacts) -> Object:
         "summaryUpdatedAt": time_json(profile.summary_updated_at),
         "createdAt": time_json(profile.created_at),
         "updatedAt": time_json(profile.updated_at),
+    }
+
+
+def listed_json(profile: ProfileSummary) -> Object:
+    """A profile in a list, with what a person recognises it by."""
+    return {
+        "id": profile.id,
+        "externalId": profile.external_id,
+        "name": profile.name,
+        "identifiers": profile.identifiers,
+        "summary": profile.summary,
+        "summaryVersion": profile.summary_version,
+        "summaryUpdatedAt": time_json(profile.summary_updated_at),
+        "createdAt": time_json(profile.created_at),
+        "updatedAt": time_json(profile.updated_at),
+        "counts": {"documents": profile.documents, "traits": profile.traits, "memories": profile.memories},
     }
 
 

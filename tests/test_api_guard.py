@@ -167,9 +167,9 @@ def test_every_response_has_the_security_headers(client: TestClient) -> None:
 
 
 def test_a_minutes_allowance_may_be_used_at_once_and_comes_back_evenly(database_url: str, tmp_path: Path) -> None:
-    """Over all processes: two of them here. One caller's and one kind's do not touch the others'."""
+    """Over all processes: two of them here. One caller's does not touch the others'."""
     limits = f"sqlite:///{tmp_path / 'l.db'}" if database_url.startswith("sqlite") else database_url
-    per_minute = {RateKind.API: 5, RateKind.PROXY: 2}
+    per_minute = {RateKind.API: 5}
     one, two = RequestRates(limits, per_minute), RequestRates(limits, per_minute)
     remaining = [rates.take(RateKind.API, "a").remaining for rates in (one, two, one, two, one)]
     assert remaining == [4, 3, 2, 1, 0]
@@ -179,7 +179,6 @@ def test_a_minutes_allowance_may_be_used_at_once_and_comes_back_evenly(database_
         assert 11 < refused.value.retry_after_s <= 12
         assert refused.value.allowance.headers() == {"X-RateLimit-Limit": "5", "X-RateLimit-Remaining": "0"}
     assert two.take(RateKind.API, "b").remaining == 4
-    assert one.take(RateKind.PROXY, "a").remaining == 1
     one.close()
     two.close()
 

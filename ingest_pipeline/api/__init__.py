@@ -1,4 +1,4 @@
-"""The HTTP server, ``ingest serve``: ingest endpoint, profile API, LLM proxy and the pages to look at.
+"""The HTTP server, ``ingest serve``: the ingest endpoint and the profile API.
 
 request ─▶ guard (host, size, key, headers) ─▶ route ─▶ rate ─▶ the core's functions, in a thread ─▶ wire.py
 """

@@ -2,45 +2,18 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 
 import anyio.to_thread
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 
-from ingest_pipeline.api import errors, health
+from ingest_pipeline.api import errors, health, ingesting, profiles
 from ingest_pipeline.api.guard import Guard
-from ingest_pipeline.api.rates import RateKind, RequestRates
-from ingest_pipeline.pipeline import Pipeline, open_pipeline
+from ingest_pipeline.api.services import open_services
 from ingest_pipeline.settings import Settings, load_settings
 
 THREADS = 64
 """Requests that are worked on at once in one process; each waits for the database or the provider most of the time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What routes work with."""
-
-    pipeline: Pipeline
-    rates: RequestRates
-
-    def close(self) -> None:
-        self.rates.close()
-        self.pipeline.close()
-
-
-def open_services(settings: Settings) -> Services:
-    """Raises ConfigurationError with one line that says what to do."""
-    pipeline = open_pipeline(settings)
-    per_minute = {RateKind.API: settings.api_rpm, RateKind.PROXY: settings.proxy_rpm}
-    return Services(pipeline, RequestRates(settings.limits_url, per_minute))
-
-
-def services_of(request: Request) -> Services:
-    """As a dependency: ``Annotated[Services, Depends(services_of)]``."""
-    services: Services = request.app.state.services
-    return services
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -65,7 +38,8 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     errors.install(app)
-    app.include_router(health.router)
+    for part in (health, ingesting, profiles):
+        app.include_router(part.router)
     key = settings.api_key.get_secret_value() if settings.api_key else None
     app.add_middleware(Guard, api_key=key, trusted_proxies=settings.trusted_proxies)
     return app

@@ -97,6 +97,10 @@ def install(app: FastAPI) -> None:
         return JSONResponse(error_body("internal error; the log has it", "internal_error", "internal_error"), 500)
 
 
+_CODES = {"type": "invalid_memory_type"}
+"""Where the code is not that of the field's name."""
+
+
 def invalid_input(problems: Any) -> InvalidInput:
     """The first of pydantic's problems with a field's own code: ``invalid_<field>``, ``missing_<field>``.
 
@@ -110,4 +114,6 @@ def invalid_input(problems: Any) -> InvalidInput:
     if first["type"].startswith(("invalid_", "missing_", "data_", "message_", "too_", "total_")):
         return InvalidInput(first["type"], first["msg"], field)
     snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in field)
-    return InvalidInput(f"invalid_{snake}", f"{field}: {first['msg'][:1].lower()}{first['msg'][1:]}", field)
+    return InvalidInput(
+        _CODES.get(field, f"invalid_{snake}"), f"{field}: {first['msg'][:1].lower()}{first['msg'][1:]}", field
+    )

@@ -4,7 +4,6 @@ Plain ASGI, so that a body that is too large is never held, let alone parsed.
 """
 
 import hmac
-from collections.abc import Mapping
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -26,7 +25,7 @@ MAX_BODY_BYTES: tuple[tuple[str, int, str], ...] = (
 )
 """Path prefix, bytes, error code. JSON may write a byte of text as six: these are well above the texts' own limits."""
 
-SECURITY_HEADERS: Mapping[str, str] = {
+SECURITY_HEADERS: dict[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -57,9 +56,9 @@ class Guard:
                 self._check_key(headers)
             limited = _limited(scope["path"], headers, receive)
         except IngestError as error:
-            await answer(error)(scope, receive, _with_headers(send))
+            await answer(error)(scope, receive, _with_headers(scope, send))
             return
-        await self.app(scope, limited, _with_headers(send))
+        await self.app(scope, limited, _with_headers(scope, send))
 
     def _check_key(self, headers: Headers) -> None:
         if self._key is None:
@@ -107,11 +106,12 @@ def _limited(path: str, headers: Headers, receive: Receive) -> Receive:
     return receive_limited
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(scope: Scope, send: Send) -> Send:
     async def send_with_headers(message: Any) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            for name, value in SECURITY_HEADERS.items():
+            # What is left of the caller's allowance, where a route counted the request.
+            for name, value in (SECURITY_HEADERS | scope["state"].get("headers", {})).items():
                 headers.setdefault(name, value)
         await send(message)
 

@@ -33,7 +33,6 @@ class RateKind(StrEnum):
     """Each has a limit and an allowance of its own."""
 
     API = "api"
-    PROXY = "proxy"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes; limits hold over all of them.")] = 1,
 ) -> None:
-    """Serve the ingest endpoint, the profile API, the LLM proxy and the pages to look at."""
+    """Serve the ingest endpoint and the profile API."""
     import uvicorn
 
     settings = load_settings()

@@ -28,6 +28,10 @@ class ProfileSummary:
     documents: int
     traits: int
     memories: int
+    summary: str | None
+    summary_version: int
+    summary_updated_at: datetime | None
+    created_at: datetime
     updated_at: datetime
 
 
@@ -180,6 +184,10 @@ def _summaries(connection: Connection, rows: Sequence[Row[Any]]) -> list[Profile
             documents=counts[DocumentRow].get(row.id, 0),
             traits=counts[TraitRow].get(row.id, 0),
             memories=counts[Memory].get(row.id, 0),
+            summary=row.summary,
+            summary_version=row.summary_version,
+            summary_updated_at=row.summary_updated_at,
+            created_at=row.created_at,
             updated_at=row.updated_at,
         )
         for row in rows

@@ -1,0 +1,148 @@
+"""The profile API: profiles with their traits, memories and what proves them; decisions by hand."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import JSONResponse
+
+from ingest_pipeline import editing, wire
+from ingest_pipeline.api.bodies import MemoryBody, ProfileBody, SummaryBody, TraitBody
+from ingest_pipeline.api.services import Called, take_api
+from ingest_pipeline.errors import InvalidInput
+from ingest_pipeline.exporting import export_person
+from ingest_pipeline.extraction.base import MemoryType
+from ingest_pipeline.store.audit_log import Audited
+from ingest_pipeline.store.direct import create_profile
+from ingest_pipeline.store.facts import load_facts
+from ingest_pipeline.store.lookup import list_profiles
+
+router = APIRouter(prefix="/api/profiles", tags=["profiles"], dependencies=[Depends(take_api)])
+
+RECENT = 10
+"""Memories that come with a profile."""
+
+Limit = Annotated[int, Query(ge=1, le=100)]
+Offset = Annotated[int, Query(ge=0, le=2**31)]
+
+
+@router.get("")
+def profiles(call: Called, limit: Limit = 20, offset: Offset = 0, search: str = "") -> JSONResponse:
+    """A page of profiles by name; ``search`` looks in names, external ids and identifiers."""
+    found, total = list_profiles(call.engine, search, limit, offset)
+    return JSONResponse({"profiles": [wire.listed_json(profile) for profile in found], "total": total})
+
+
+@router.post("")
+def create(body: ProfileBody, call: Called) -> JSONResponse:
+    """Create the profile with this external id, or get the one there is."""
+    if not isinstance(body.externalId, str):
+        raise InvalidInput("invalid_external_id", "externalId must be a string", "externalId")
+    profile_id = create_profile(call.engine, body.externalId)
+    return JSONResponse({"profile": wire.profile_json(load_facts(call.engine, profile_id))})
+
+
+@router.get("/{profile}")
+def get(profile: str, call: Called) -> JSONResponse:
+    """A profile with its traits and its latest memories."""
+    profile_id = call.find(profile)
+    call.record(Audited.SHOW, profile_id)
+    facts = load_facts(call.engine, profile_id)
+    recent = sorted(facts.memories, key=lambda fact: (fact.since or fact.created_at, fact.id), reverse=True)[:RECENT]
+    return JSONResponse(
+        {
+            "profile": wire.profile_json(facts),
+            "traits": [wire.trait_json(fact, profile_id) for fact in facts.traits],
+            "recentMemories": [wire.memory_json(fact, profile_id) for fact in recent],
+        }
+    )
+
+
+@router.patch("/{profile}")
+def patch(profile: str, body: SummaryBody, call: Called) -> JSONResponse:
+    """Write the summary by hand; it stays until it is changed by hand."""
+    decided = editing.set_summary(call.editor, call.find(profile), body.summary)
+    return JSONResponse({"profile": wire.profile_json(decided.profile)})
+
+
+@router.get("/{profile}/export")
+def export(profile: str, call: Called) -> JSONResponse:
+    """All there is about the person."""
+    profile_id = call.find(profile)
+    call.record(Audited.EXPORT, profile_id)
+    return JSONResponse(export_person(call.engine, profile_id))
+
+
+@router.get("/{profile}/traits")
+def traits(profile: str, call: Called) -> JSONResponse:
+    profile_id = call.find(profile)
+    call.record(Audited.SHOW, profile_id)
+    facts = load_facts(call.engine, profile_id)
+    return JSONResponse({"traits": [wire.trait_json(fact, profile_id) for fact in facts.traits]})
+
+
+@router.put("/{profile}/traits/{key}")
+def put_trait(profile: str, key: str, body: TraitBody, call: Called) -> JSONResponse:
+    """Set a trait by hand: the value holds until it is set again or cleared, whatever is read."""
+    profile_id = call.find(profile)
+    decided = editing.set_trait(call.editor, profile_id, key, body.value, body.confidence)
+    assert decided.after is not None
+    return JSONResponse({"trait": wire.trait_json(decided.after, profile_id)})
+
+
+@router.delete("/{profile}/traits/{key}")
+def delete_trait(profile: str, key: str, call: Called) -> JSONResponse:
+    """Reject what the trait shows: it does not come back from the same or new evidence."""
+    editing.delete_trait(call.editor, call.find(profile), key)
+    return JSONResponse({"success": True})
+
+
+@router.get("/{profile}/memories")
+def memories(
+    profile: str,
+    call: Called,
+    type: Annotated[MemoryType | None, Query()] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> JSONResponse:
+    """The weightiest memories, all or of one type."""
+    profile_id = call.find(profile)
+    call.record(Audited.SHOW, profile_id)
+    found = [fact for fact in load_facts(call.engine, profile_id).memories if type is None or fact.key == type]
+    return JSONResponse({"memories": [wire.memory_json(fact, profile_id) for fact in found[:limit]]})
+
+
+@router.post("/{profile}/memories")
+def add_memory(profile: str, body: MemoryBody, call: Called) -> JSONResponse:
+    """Write a memory by hand."""
+    profile_id = call.find(profile)
+    decided = editing.add_memory(call.editor, profile_id, body.content, body.type, body.importance)
+    assert decided.after is not None
+    return JSONResponse({"memory": wire.memory_json(decided.after, profile_id)}, 201)
+
+
+@router.delete("/{profile}/memories/{memory_id}")
+def delete_memory(profile: str, memory_id: str, call: Called) -> JSONResponse:
+    """Reject a memory of this profile: neither the sentence nor a near duplicate comes back."""
+    editing.delete_memory(call.editor, call.find(profile), memory_id)
+    return JSONResponse({"success": True})
+
+
+@router.get("/{profile}/lineage")
+def lineage(profile: str, call: Called) -> JSONResponse:
+    """Every fact with its evidence, and the documents' and files' own data."""
+    profile_id = call.find(profile)
+    call.record(Audited.WHY, profile_id)
+    facts = load_facts(call.engine, profile_id)
+    return JSONResponse(
+        {
+            "profile": wire.profile_json(facts),
+            "traits": [
+                wire.trait_json(fact, profile_id) | {"evidence": [wire.lineage_json(proof) for proof in fact.proofs]}
+                for fact in facts.traits
+            ],
+            "memories": [
+                wire.memory_json(fact, profile_id) | {"evidence": [wire.lineage_json(proof) for proof in fact.proofs]}
+                for fact in facts.memories
+            ],
+            "history": [wire.past_json(past) for past in facts.history],
+        }
+    )

@@ -1,0 +1,79 @@
+"""What routes work with, and who is calling."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy import Engine
+
+from ingest_pipeline.api.rates import RateKind, RequestRates
+from ingest_pipeline.documents import Json
+from ingest_pipeline.editing import Editor
+from ingest_pipeline.pipeline import Pipeline, open_pipeline
+from ingest_pipeline.settings import Settings
+from ingest_pipeline.store.audit_log import Audited, Via, append, check_actor
+from ingest_pipeline.store.lookup import find_profile
+
+ACTOR_HEADER = "X-Actor"
+"""Who is at work behind the key, for the audit log; ``api`` when nobody says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """One per process, safe to use from several threads."""
+
+    pipeline: Pipeline
+    rates: RequestRates
+
+    def close(self) -> None:
+        self.rates.close()
+        self.pipeline.close()
+
+
+def open_services(settings: Settings) -> Services:
+    """Raises ConfigurationError with one line that says what to do."""
+    pipeline = open_pipeline(settings)
+    per_minute = {RateKind.API: settings.api_rpm}
+    return Services(pipeline, RequestRates(settings.limits_url, per_minute))
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, as the routes see it. ``actor`` is who makes it."""
+
+    services: Services
+    actor: str
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return self.services.pipeline
+
+    @property
+    def engine(self) -> Engine:
+        return self.services.pipeline.engine
+
+    @property
+    def editor(self) -> Editor:
+        return Editor(self.engine, self.pipeline.schema, self.actor, Via.API, self.pipeline.settings.fold_rules())
+
+    def find(self, reference: str) -> str:
+        """The profile's id. Raises ProfileNotFound."""
+        return find_profile(self.engine, reference)
+
+    def record(self, action: Audited, profile_id: str | None, **detail: Json) -> None:
+        """Tell the audit log that a profile is read. Raises StoreUnavailable: what is not recorded is not shown."""
+        append(self.engine, self.actor, Via.API, action, profile_id, detail)
+
+
+async def call_of(request: Request) -> Call:
+    return Call(request.app.state.services, check_actor(request.headers.get(ACTOR_HEADER, "api")))
+
+
+Called = Annotated[Call, Depends(call_of)]
+
+
+def take_api(request: Request) -> None:
+    """A dependency: count the request against the caller's allowance."""
+    services: Services = request.app.state.services
+    allowance = services.rates.take(RateKind.API, request.state.caller)
+    request.scope["state"]["headers"] = allowance.headers()
