@@ -82,6 +82,10 @@ class _Member(io.RawIOBase):
         buffer[: len(data)] = data
         return len(data)
 
+    def readall(self) -> bytes:
+        with _structure_checked(self._file):
+            return self._member.read()
+
     def close(self) -> None:
         self._member.close()
         super().close()

@@ -21,12 +21,12 @@ from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
 from ingest_pipeline.sources.charsets import one_line, sanitized
 from ingest_pipeline.sources.columns import FREE_MAIL
 from ingest_pipeline.sources.conversation import (
+    EARLIEST,
     FUTURE_SLACK,
     MAX_LISTED_IDS,
     Excerpts,
     Turn,
     own_turns,
-    plausible,
     without_repeats,
 )
 from ingest_pipeline.sources.json_stream import Broken, Kind, NotJson, parse_list
@@ -238,8 +238,11 @@ def _day_items(
             skipped[found] += 1
         else:
             yield Rejected(file.name, f"{day.member}, message {number}", "not a message, or one without a valid ts")
-    turns.sort(key=_seconds)
-    turns = without_repeats(turns, skipped)
+    ids = [turn.native_id for turn in turns]
+    if ids != sorted(ids):  # texts of ten digits each: in order as numbers, too
+        turns.sort(key=_seconds)
+    if len(set(ids)) < len(ids):
+        turns = without_repeats(turns, skipped)
     excerpts = Excerpts(turns)
     for speaker, indices in own_turns(turns, skipped).items():
         text, segments = excerpts.about(indices)
@@ -247,8 +250,8 @@ def _day_items(
         yield _record(file, day, workspace.users[speaker], own, turns[-1].occurred_at, text, segments, workspace.team)
 
 
-def _seconds(turn: Turn) -> tuple[float, str]:
-    return float(turn.native_id), turn.native_id
+def _seconds(turn: Turn) -> float:
+    return float(turn.native_id)
 
 
 def _turn(message: Message | Broken, workspace: _Workspace, skipped: Counter[str]) -> Turn | str:
@@ -276,9 +279,11 @@ def _turn(message: Message | Broken, workspace: _Workspace, skipped: Counter[str
         return "empty"
     if message.reactions:
         skipped["reaction"] += sum(len(reaction.users) or 1 for reaction in message.reactions)
+    thread = sanitized(message.thread_ts) if message.thread_ts else ""
     # A float holds the microseconds of any time before 2106.
-    moment = plausible(datetime.fromtimestamp(float(ts), UTC), workspace.latest)
-    return Turn(user.id, user.name, text, ts, moment, user.role, 0, sanitized(message.thread_ts or ""))
+    moment = datetime.fromtimestamp(float(ts), UTC)
+    when = moment if EARLIEST <= moment <= workspace.latest else None
+    return Turn(user.id, user.name, text, ts, when, user.role, 0, thread)
 
 
 def _unlisted(message: Message, workspace: _Workspace) -> _User | None:

@@ -50,7 +50,7 @@ class Names:
 
 def message_text(blocks: Sequence[Element] | None, text: str | None, names: Names) -> str:
     """What the author typed, as plain text; lines of a quote begin with ``> ``."""
-    rendered = _rich_text(blocks, names).strip() if blocks else ""
+    rendered = (_plain(blocks) or _rich_text(blocks, names)).strip() if blocks else ""
     if rendered:
         return sanitized(rendered)
     return sanitized(plain_text(text, names)).strip() if text else ""
@@ -81,6 +81,17 @@ def _rich_text(blocks: Sequence[Element], names: Names) -> str:
             return ""  # an app's layout; ``text`` holds its fallback
         parts += [_container(element, names, 0) for element in block.elements or ()]
     return "\n".join([part.strip("\n") for part in parts if part and not part.isspace()])
+
+
+def _plain(blocks: Sequence[Element]) -> str:
+    """The text of blocks that hold one text and nothing else, as most do; empty for any other."""
+    elements = blocks
+    for kind in ("rich_text", "rich_text_section"):
+        if len(elements) != 1 or elements[0].type != kind or not elements[0].elements:
+            return ""
+        elements = elements[0].elements
+    leaf = elements[0]
+    return leaf.text if len(elements) == 1 and leaf.type == "text" and isinstance(leaf.text, str) else ""
 
 
 def _container(element: Element, names: Names, depth: int) -> str:
