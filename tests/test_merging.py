@@ -271,6 +271,19 @@ def test_merged_again_after_a_split_and_split_again(engine: Engine) -> None:
     assert find_profile(engine, A) != find_profile(engine, B)
 
 
+def test_a_merge_beats_the_split_of_an_address_without_a_sender(engine: Engine) -> None:
+    """No person is known by the address; it is what somebody decided about."""
+    sync(engine, record(contact(1, A, B), native_id="1"))
+    split(engine, "hubspot:h/1", A, B)
+    slack = Person(Identifier("slack", "T/U"), "slack:T", None, (Identifier("email", B),))
+    sync(engine, record(slack, native_id="2"))
+    before = snapshot(engine)
+    merge(engine, "hubspot:h/1", "slack:T/U")
+    assert len({find_profile(engine, r) for r in (A, B, "hubspot:h/1", "slack:T/U")}) == 1
+    undo(engine, A)
+    assert snapshot(engine) == before
+
+
 def test_a_merge_is_taken_back_although_something_was_split_off_since(engine: Engine) -> None:
     sync(
         engine,
@@ -319,6 +332,21 @@ def test_what_a_merge_had_joined_stays_together_when_what_it_named_leaves(engine
     assert people(engine) == [([f"email:{A}", f"email:{B}", "slack:T/U"], None), (["hubspot:h/1"], None)]
     undo(engine, B)
     assert len({find_profile(engine, r) for r in (A, B, "hubspot:h/1")}) == 3
+
+
+def test_an_address_that_a_merge_made_the_profiles_stays_when_one_of_the_claimants_leaves(engine: Engine) -> None:
+    """It was not named among what is another person's."""
+    sync(engine, record(contact(1, A), native_id="1"), record(contact(2, A), native_id="2"))
+    sync(engine, record(contact(3, B), native_id="3"))
+    merge(engine, "hubspot:h/1", "hubspot:h/2")
+    merge(engine, "hubspot:h/3", "hubspot:h/1")
+    split(engine, "hubspot:h/3", "hubspot:h/1")
+    assert people(engine) == [
+        ([f"email:{A}", f"email:{B}", "hubspot:h/2", "hubspot:h/3"], None),
+        (["hubspot:h/1"], None),
+    ]
+    undo(engine, "hubspot:h/3")
+    assert [a.identifier for a in list_ambiguous(engine)] == [f"email:{A}"]
 
 
 def test_edits_go_along_and_back(engine: Engine) -> None:

@@ -82,16 +82,19 @@ def split(connection: Connection, profile: str, leaving: Set[str], actor: str) -
         raise InvalidInput("not_of_profile", "one of these identifiers is not this profile's any more")
     if not homes.keys() - leaving and not has_something_of_its_own(connection, profile):
         raise nothing_left()
-    stays: dict[str, set[str]] = defaultdict(set)
+    stays: dict[str | None, set[str]] = defaultdict(set)
     for identifier, home in homes.items():
-        if home and identifier not in leaving:
+        if identifier not in leaving:
             stays[home].add(identifier)
+    # What is the profile's by a merge only, because several people claim it.
+    homeless = stays.pop(None, set())
     new = str(uuid.uuid4())
     drafts = [Draft(Action.SPLIT, Target.PROFILE, "", value={"into": new})]
     (edit,) = save_edits(connection, profile, drafts, actor, _last_decided(connection, homes, [profile]))
     # Apart from what merges made of it, so that they can be taken back: each home is a part of its own.
-    _hold_by_merges(connection, stays)
-    _save_decision(connection, edit, {LEAVES: [leaving], STAYS: [stays[home] for home in sorted(stays)]})
+    parts = {home: part for home, part in stays.items() if home}
+    _hold_by_merges(connection, parts, homeless)
+    _save_decision(connection, edit, {LEAVES: [leaving], STAYS: [part for _, part in sorted(parts.items())]})
     decided = Decided(dict.fromkeys(leaving, new), frozenset({profile}))
     return Changed(edit, frozenset(assign(connection, homes, edit.at, decided))), new
 
@@ -174,11 +177,14 @@ def _hold(connection: Connection, profiles: Sequence[str]) -> None:
 
 
 def _naming(connection: Connection, profile: str) -> frozenset[str]:
-    """The identifiers by which sources mean the profile: keys of persons. One without any gets a hidden one."""
+    """The identifiers that mean the profile: keys of persons, and those that somebody decided about before.
+
+    A profile without any gets a hidden one.
+    """
     known = [row.id for row in load_identifiers(connection, profile)]
     if not known:
         return frozenset({_anchor(connection, profile)})
-    keys = select(PersonIdentifier.identifier_id).where(PersonIdentifier.relation.in_(("key", "same_as")))
+    keys = select(PersonIdentifier.identifier_id).where(PersonIdentifier.relation != "has")
     found = {row.identifier_id for row in select_in(connection, keys, PersonIdentifier.identifier_id, known)}
     return frozenset(found or known)
 
@@ -225,23 +231,28 @@ def _save_decision(connection: Connection, edit: Edit, sides: Mapping[str, Seque
     connection.execute(insert(PersonIdentifier), links)
 
 
-def _hold_by_merges(connection: Connection, stays: Mapping[str, Set[str]]) -> None:
-    """Let the merges that joined these homes name all that stays: what they named may be leaving."""
-    merges = load_neighbourhood(connection, {i for part in stays.values() for i in part}).merges
+def _hold_by_merges(connection: Connection, stays: Mapping[str, set[str]], homeless: set[str]) -> None:
+    """Let the merges that joined these homes name all that stays: what they named may be leaving.
+
+    ``homeless`` are identifiers that the last of these merges made the profile's.
+    """
+    everything = homeless.union(*stays.values())
+    merges = load_neighbourhood(connection, everything).merges
     profiles = {i for merge in merges for i in (merge.into, merge.other) if i}
     query = select(Profile.id, Profile.retired_into).where(Profile.retired_into.is_not(None))
     retired = {row.id: row.retired_into for row in select_in(connection, query, Profile.id, sorted(profiles))}
     pairs: list[tuple[str, str]] = []
-    links = []
+    named: dict[str, set[str]] = {}
     for merge in merges:
         into = retired.get(merge.into, merge.into)
         pairs += [(into, retired.get(merge.other, merge.other))] if merge.other else []
         joined = merge_profiles(pairs)
-        of_merge = [home for home in stays if joined.get(home, home) == joined.get(into, into)]
-        person = _person_of(merge.decision.order[1])
-        links += [
-            {"person_id": person, "identifier_id": i, "relation": MERGED} for home in of_merge for i in stays[home]
-        ]
+        of_merge = [part for home, part in stays.items() if joined.get(home, home) == joined.get(into, into)]
+        if of_merge or everything.intersection(*merge.decision.together):
+            named[_person_of(merge.decision.order[1])] = set().union(*of_merge)
+    if named:
+        named[list(named)[-1]] |= homeless
+    links = [{"person_id": p, "identifier_id": i, "relation": MERGED} for p, ids in named.items() for i in ids]
     upsert(connection, PersonIdentifier, links)
 
 
