@@ -127,12 +127,13 @@ def test_what_is_no_inbox_is_refused_in_one_line(tmp_path: Path, url: str, messa
 def test_a_folder_may_have_settings_of_its_own(root: Path) -> None:
     (root / "crm" / "_source.yaml").write_text(
         "internal_domains: [Own.example]\ntimezone: Europe/Berlin\nphone_region: de\n"
-        "date_order: dmy\nworkspace: north\nexclude_columns: [Birth  Date]"
+        "date_order: dmy\nworkspace: north\nexclude_columns: [Birth  Date]\nstaff: [Sam  Roe, user5]"
     )
     inbox, general = open_inbox(str(root)), ReadOptions(internal_domains=frozenset({"all.example"}))
     assert inbox.options(Source.CRM, general) == ReadOptions(
         frozenset({"all.example", "own.example"}), phone_region="DE", timezone="Europe/Berlin", date_order="dmy",
         workspace="north", exclude_columns=frozenset({"birth date"}),
+        staff=frozenset({"sam roe", "user5"}),
     )  # fmt: skip
     assert inbox.options(Source.EMAIL, general) == general
     assert "crm/_source.yaml" not in [file.name for file in inbox.files(Source.CRM)]
@@ -145,6 +146,7 @@ def test_a_folder_may_have_settings_of_its_own(root: Path) -> None:
         ("phone_region: Germany", "two-letter"),
         ("internal_domains: own.example", "must be a list"),
         ("exclude_columns: [1]", "must be a list of column labels"),
+        ("staff: [80351110224678912]", "must be a list of names or ids, in quotes when they are numbers"),
         ("date_order: us", "date_order must be one of dmy, mdy, ymd"),
         ("workspace: [a]", "workspace must be a name"),
         ("domains: []", "unknown setting 'domains'"),

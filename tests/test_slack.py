@@ -121,6 +121,46 @@ def test_staff_are_context_only() -> None:
     assert Skipped("slack.zip", "internal_sender", 1) in found
 
 
+def test_the_administrators_domain_is_staffs() -> None:
+    """Unless anybody can have an address there; the folder may name others."""
+    admin = {"id": "U4", "name": "boss", "is_admin": True, "profile": {"email": "boss@acme.com"}}
+    owner = {"id": "U5", "name": "own", "is_owner": True, "profile": {"email": "own@gmail.com"}}
+    members = {
+        "users.json": [*USERS, admin, owner],
+        DAY: [message(user, "x", 1 + int(user[1])) for user in ("U1", "U3", "U5")],
+    }
+    found = read_zip(archive(members))
+    assert [record.subjects[0].key.value for record in records(found)] == ["T/U1", "T/U5"]
+    assert Skipped("slack.zip", "internal_sender", 1) in found
+    data = archive({"users.json": USERS, DAY: [message("U2", "x", 1)]})
+    options = ReadOptions(staff=frozenset({"bo"}))
+    assert records(list(READER.read(Export("slack", Source.CHAT, (source(data),)), options))) == []
+
+
+def test_reactions_are_counted() -> None:
+    """One per person."""
+    found = read([message("U1", "a", 1, reactions=[{"name": "x", "users": ["U2", "U3"], "count": 2}])])
+    assert Skipped("slack.zip", "reaction", 2) in found
+
+
+def test_parts_that_are_not_as_expected_do_not_cost_the_message() -> None:
+    """The text field then holds it; a number that JSON does not have, neither."""
+    day = json.dumps(
+        [message("U1", "words", 1, blocks=[{"type": 5}], files="?"), message("U1", "more", 2, x=float("nan"))]
+    )
+    found = read_zip(archive({"users.json": USERS, DAY: day.encode()}))
+    assert [record.text for record in records(found)] == ["Ann Lee: words\nAnn Lee: more"]
+
+
+def test_a_day_knows_how_far_it_goes() -> None:
+    """So that a shorter export of it does not replace a longer one; implausible times do not count."""
+    (found,) = records(read([message("U1", "a", 1), message("U1", "b", 2), message("U1", "c", 3, ts="99999999999.0")]))
+    assert found.modified_at == found.segments[1].occurred_at
+    assert [s.occurred_at is None for s in found.segments] == [False, False, True]
+    (found,) = records(read([message("U1", "a", 1)]))
+    assert found.modified_at == found.occurred_at
+
+
 NOISE = [
     ({"subtype": "bot_message", "bot_id": "B", "text": "x", "ts": "1.1"}, "bot_message"),
     (message("B1", "x", 1), "bot_message"),

@@ -202,7 +202,9 @@ def test_people() -> None:
         "whatsapp:chat/WhatsApp Chat with Ann/~ Ann",
         "whatsapp:chat/WhatsApp Chat with Ann/+12 345 578",
     ]
-    assert [record.subjects[0].name for record in records(found)] == [None, "Ann", "Ann", "+12 345 578"]
+    people = [record.subjects[0] for record in records(found)]
+    assert [person.name for person in people] == [None, "Ann", "Ann", "+12 345 578"]
+    assert {person.namespace for person in people} == {"whatsapp", "whatsapp:chat/WhatsApp Chat with Ann"}
 
 
 def test_with_and_without_media_it_is_the_same_chat() -> None:

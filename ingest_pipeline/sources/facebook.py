@@ -120,7 +120,7 @@ class _Thread:
     def _new_speaker(self, written: str, *, whole: bool) -> tuple[str, str, Role]:
         name = one_line(sanitized(written if whole else repaired(written)))
         key = Identifier(self.origin, f"{self.id}/{name}")
-        self.people[key.value] = Person(key, self.origin, name)
+        self.people[key.value] = Person(key, f"{self.origin}:{self.id}", name)
         self.speakers[written] = (key.value, name, Role.STAFF if self.options.is_staff(name) else Role.OTHER)
         return self.speakers[written]
 

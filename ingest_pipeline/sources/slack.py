@@ -244,10 +244,11 @@ def _day_items(
     if len(set(ids)) < len(ids):
         turns = without_repeats(turns, skipped)
     excerpts = Excerpts(turns)
+    modified = next((turn.occurred_at for turn in reversed(turns) if turn.occurred_at), None)
     for speaker, indices in own_turns(turns, skipped).items():
         text, segments = excerpts.about(indices)
         own = [turns[index] for index in indices]
-        yield _record(file, day, workspace.users[speaker], own, turns[-1].occurred_at, text, segments, workspace.team)
+        yield _record(file, day, workspace.users[speaker], own, modified, text, segments, workspace.team)
 
 
 def _seconds(turn: Turn) -> float:

@@ -130,7 +130,7 @@ class _Chat:
             self.speakers[who] = "no_author"
         else:
             key = Identifier("telegram", author or f"{self.key}/{name}")
-            self.people[key.value] = Person(key, "telegram", name or None)
+            self.people[key.value] = Person(key, "telegram" if author else f"telegram:{self.key}", name or None)
             staff = self.options.is_staff(name, author)
             self.speakers[who] = (key.value, name or author, Role.STAFF if staff else Role.OTHER)
         return self.speakers[who]

@@ -118,7 +118,7 @@ class _Chat:
         phone = certain_phone(name, self._options.phone_region) if _NUMBER.fullmatch(name) else None
         key = phone or Identifier("whatsapp", f"{self._key}/{unicodedata.normalize('NFC', label)}")
         speaker = str(key)
-        self._people[speaker] = Person(key, "whatsapp", None if phone else name)
+        self._people[speaker] = Person(key, "whatsapp") if phone else Person(key, f"whatsapp:{self._key}", name)
         staff = self._options.is_staff(name, key.value)
         self._speakers[written] = (speaker, name, Role.STAFF if staff else Role.OTHER)
         return self._speakers[written]
