@@ -169,23 +169,25 @@ def test_edits_of_a_profile_merged_into_another_hold_there(engine: Engine) -> No
     assert (trait.profile_id, trait.value) == (find_profile(engine, A), "Rome")
 
 
-def test_a_summary_written_by_hand_comes_and_goes(engine: Engine) -> None:
-    """Cleared, its place is free for another; one that is made is left alone."""
+def test_a_summary_written_by_hand_stays_until_it_is_cleared(engine: Engine) -> None:
+    """Else it is made from the facts, and anew only when they change."""
+
+    def summary() -> tuple[str | None, str | None, int]:
+        refold(engine)
+        (row,) = rows(engine, Profile)
+        return row.summary, row.summary_source, row.summary_version
+
     tell(engine, "1", said("Lisbon"))
-    refold(engine)
-    with engine.begin() as connection:
-        connection.execute(update(Profile).values(summary="Made.", summary_source="template", summary_inputs="x"))
+    assert summary() == ("Lisbon.", "template", 1)
+    assert summary() == ("Lisbon.", "template", 1)
     decide(engine, location(Action.SET, "Rome"))
-    refold(engine)
-    assert [(r.summary, r.summary_source) for r in rows(engine, Profile)] == [("Made.", "template")]
+    assert summary() == ("Rome.", "template", 2)
     decide(engine, Draft(Action.SET, Target.SUMMARY, "summary", value="By hand."))
-    refold(engine)
-    (row,) = rows(engine, Profile)
-    assert (row.summary, row.summary_source, row.summary_inputs, row.summary_version) == ("By hand.", "manual", None, 1)
+    assert summary() == ("By hand.", "manual", 3)
+    decide(engine, location(Action.SET, "Oslo"))
+    assert summary() == ("By hand.", "manual", 3)
     decide(engine, Draft(Action.CLEAR, Target.SUMMARY, "summary"))
-    refold(engine)
-    (row,) = rows(engine, Profile)
-    assert (row.summary, row.summary_source, row.summary_version) == (None, None, 2)
+    assert summary() == ("Oslo.", "template", 4)
 
 
 def test_a_plan_is_folded_on_its_day_without_any_change(engine: Engine) -> None:
@@ -227,16 +229,16 @@ def narrower(**changes: Json) -> TraitSchema:
 @pytest.mark.parametrize(
     ("changes", "left"),
     [({"extraction": {"confidenceThreshold": 0.95}}, {}), ({"key": "town"}, {}),
-     ({"synonyms": {"Lisboa": ["Lisbon"]}}, {"location": "Lisboa"}), ({"label": "Town"}, {"location": "Lisbon"})],
+     ({"synonyms": {"Lisboa": ["Lisbon"]}}, {"location": "Lisboa"}), ({"description": "x"}, {"location": "Lisbon"})],
 )  # fmt: skip
 def test_changed_rules_take_effect_at_the_next_folding(
     engine: Engine, changes: dict[str, Json], left: dict[str, Json]
 ) -> None:
-    """A threshold, a trait that went, a synonym; a label is none of the fold's business."""
+    """A threshold, a trait that went, a synonym; what a trait is to the extractor is none of the fold's business."""
     tell(engine, "1", said("Lisbon"))
     refold(engine, schema=narrower())
     assert refold(engine, schema=narrower()) == []
-    assert len(refold(engine, schema=narrower(**changes))) == (0 if "label" in changes else 1)
+    assert len(refold(engine, schema=narrower(**changes))) == (0 if "description" in changes else 1)
     assert values(engine) == left
     assert refold(engine, schema=narrower(**changes)) == []
 
