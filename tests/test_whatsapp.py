@@ -268,6 +268,14 @@ def test_messages_that_chunks_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rejections(found)
 
 
+def test_no_message_is_taken_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many of one minute, in a chat so long that old minutes are forgotten."""
+    monkeypatch.setattr(whatsapp, "_MAX_TIMES", 4)
+    lines = [f"13.01.20, 10:{n // 3:02} - Ann: {n}" for n in range(150)]
+    found = read_chat(*lines)
+    assert (units(found), skips(found)) == (150, {})
+
+
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 

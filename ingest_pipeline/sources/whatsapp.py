@@ -106,7 +106,8 @@ class _Chat:
     def _native_id(self, moment: datetime) -> str:
         """The time as written, and which of that time's messages it is: nothing else tells them apart for good."""
         if len(self._times) > _MAX_TIMES:
-            self._times.clear()
+            for old in list(self._times)[: _MAX_TIMES // 2]:
+                del self._times[old]
         written = moment.isoformat()[:19]
         number = self._times[written] = self._times[written] + 1
         return written if number == 1 else f"{written}#{number}"
