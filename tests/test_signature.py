@@ -75,7 +75,7 @@ CASES = [
     ("far below", "Ana Ferreira\nA\nB\nC\nD\nE\nManager", NAME),
     ("no name", "Head of Logistics\nVela Logistics\n+351 21 555 0123", {}),
     ("a proverb", "Ana Ferreira\nLead, follow or get out of the way.", NAME),
-    ("given name only", "Ana\nHead of Logistics", TITLE),
+    ("given name only", "Ana\nHead of Logistics", {}),
     ("capitals", "ANA FERREIRA\nHead of Logistics", TITLE),
     ("family name first", "Ferreira Ana\nHead of Logistics", {"name": "Ferreira Ana"} | TITLE),
     ("with degree", "Ana Ferreira, PhD\nHead of Logistics", TITLE),
@@ -100,14 +100,14 @@ def test_what_a_signature_says(text: str, expected: dict[str, str]) -> None:
         ),
         (None, "ana.ferreira@gmail.com", "Ana Ferreira\nBuyer, Gmail", NAME),
         (None, "info@vela.example", "Ana Ferreira\nBuyer, Vela Logistics", {}),
-        ("Jörg Müller", "j.mueller@x.example", "Jörg Müller\nVertriebsleiter", {"job_title": "Vertriebsleiter"}),
-        ("Léa Roux", "lea@x.example", "Léa Roux\nResponsable logistique", {"job_title": "Responsable logistique"}),
-        ("Kari Dahl", "kari@x.example", "Kari Dahl\nInnkjøpsleder", {"job_title": "Innkjøpsleder"}),
+        ("Jörg Müller", "jm@x.example", "Jörg Müller\nVertriebsleiter", {}),
+        ("Léa Roux", "lea@x.example", "Léa Roux\nResponsable logistique", {}),
+        ("Kari Dahl", "kari@x.example", "Kari Dahl\nInnkjøpsleder", {}),
         ("Σοφία Παππά", "sofia@x.example", "Sofia Pappa\nHead of Logistics", {}),
     ],
 )
 def test_other_people(name: str | None, address: str, text: str, expected: dict[str, str]) -> None:
-    """Without a known name the address must agree; a name that is known otherwise is no ground for a claim."""
+    """The address must agree. A name known from elsewhere does not count: it may be known only later."""
     assert found(text, name, address).items() >= expected.items()
     assert bool(found(text, name, address)) == bool(expected)
 

@@ -100,10 +100,11 @@ def _segment_candidates(document: Document, segment: Segment) -> Iterator[Candid
     address = segment.speaker or ""
     if any(_lexicon().on_behalf.search(line.text) for line in lines):
         return
-    at = next((n for n, line in enumerate(lines[:2]) if _is_name(line.text, document.subject_name, address)), None)
+    # Not by the profile's name: whether another source has told it yet must not change what is found.
+    at = next((n for n, line in enumerate(lines[:2]) if _is_name(line.text, None, address)), None)
     if at is None:
         return
-    if _is_full_name(lines[at].text, document.subject_name):
+    if _is_full_name(lines[at].text, None):
         yield _trait("name", _Found(lines[at].text, lines[at]))
     described = [line for line in lines[at + 1 : at + 1 + MAX_LINES] if not _OTHER_DATA.search(line.text)]
     titles, companies = _read(described, address)
