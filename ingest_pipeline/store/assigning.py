@@ -65,7 +65,7 @@ class _Assignment:
         merged: Mapping[str, str] = {}
         if merges:
             resolution = resolve(self.around.claims.values(), [*splits, *(merge.decision for merge in merges)])
-            merged = merge_profiles((self._home(m.into), self._home(m.other)) for m in merges if m.other)
+            merged = merge_profiles((self._home(m.into), self._home(m.other or m.into)) for m in merges)
             profiles = self._choose_profiles(sorted(resolution.groups, key=min), homes, merged)
         self._save_profiles(resolution, homes, profiles)
         self._repoint(homes, profiles, resolution.ambiguous)
@@ -104,13 +104,13 @@ class _Assignment:
         return self.heirs.get(home, home)
 
     def _choose_profiles(
-        self, groups: Sequence[frozenset[str]], homes: dict[str, str], merged: Mapping[str, str]
+        self, groups: Sequence[frozenset[str]], homes: Mapping[str, str], merged: Mapping[str, str]
     ) -> dict[str, str]:
         """A group is what the merge says that names it. Any other is its home, unless that was merged into another;
         then it is what it was before, or new."""
         before = {i: self._home(row.profile_id) for i, row in self.before.items() if row.profile_id}
         named = frozenset[str]().union(*(part for m in self.around.merges for part in m.decision.together))
-        by_hand = {i: merged.get(p, p) for i, p in (before | homes).items() if i in named}
+        by_hand = {i: merged[p] for i, p in homes.items() if i in named and p in merged}
         found = _by_identifier(groups, choose_profiles(groups, {i: self._age(p) for i, p in by_hand.items()}))
         for current in (homes, before):
             left = [group for group in groups if not group & found.keys()]

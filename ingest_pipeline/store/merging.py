@@ -234,7 +234,8 @@ def _save_decision(connection: Connection, edit: Edit, sides: Mapping[str, Seque
 def _hold_by_merges(connection: Connection, stays: Mapping[str, set[str]], homeless: set[str]) -> None:
     """Let the merges that joined these homes name all that stays: what they named may be leaving.
 
-    ``homeless`` are identifiers that the last of these merges made the profile's.
+    The last of them names what came along with a merge only: ``homeless`` identifiers, that several people claim, and
+    whoever was linked by these.
     """
     everything = homeless.union(*stays.values())
     merges = load_neighbourhood(connection, everything).merges
@@ -244,14 +245,14 @@ def _hold_by_merges(connection: Connection, stays: Mapping[str, set[str]], homel
     pairs: list[tuple[str, str]] = []
     named: dict[str, set[str]] = {}
     for merge in merges:
-        into = retired.get(merge.into, merge.into)
-        pairs += [(into, retired.get(merge.other, merge.other))] if merge.other else []
+        into, other = (retired.get(profile, profile) for profile in (merge.into, merge.other or merge.into))
+        pairs.append((into, other))
         joined = merge_profiles(pairs)
-        of_merge = [part for home, part in stays.items() if joined.get(home, home) == joined.get(into, into)]
+        of_merge = [part for home, part in stays.items() if joined.get(home) == joined[into]]
         if of_merge or everything.intersection(*merge.decision.together):
             named[_person_of(merge.decision.order[1])] = set().union(*of_merge)
     if named:
-        named[list(named)[-1]] |= homeless
+        named[list(named)[-1]] |= everything.difference(*named.values())
     links = [{"person_id": p, "identifier_id": i, "relation": MERGED} for p, ids in named.items() for i in ids]
     upsert(connection, PersonIdentifier, links)
 
