@@ -54,7 +54,8 @@ def build_batch_jobs(
             check_profiles(store.engine, config.profiles)
             (reextract,) = parsed(Reextract, [config.reextract])
             sources = frozenset(parsed(Source, config.sources))
-            selection = Selection(extractor.fingerprint, reextract, sources, frozenset(config.profiles))
+            profiles, attempts = frozenset(config.profiles), llm.settings.max_attempts
+            selection = Selection(extractor.fingerprint, reextract, sources, profiles, attempts)
             made = submit(store.engine, extractor, selection, context.run.run_id)
         _record(context, store, partitioning, made.outcomes)
         context.log.info(

@@ -56,6 +56,9 @@ class TargetConfig(dg.Config):
         default=Reextract.MISSING.value,
         description="missing: never done or failed; stale: also those of another model, prompt or schema; all.",
     )
+    given_up: bool = Field(
+        default=False, description="Also documents that were refused INGEST_MAX_ATTEMPTS times, as `ingest retry` does."
+    )
 
 
 class TextConfig(dg.Config):
@@ -138,7 +141,8 @@ def _build_ops(partitioning: Partitioning) -> list[dg.OpDefinition]:
         (reextract,) = parsed(Reextract, [config.reextract])
         sources = frozenset(parsed(Source, config.sources))
         try:
-            selection = Selection(llm.extractor.fingerprint, reextract, sources, frozenset(config.profiles))
+            attempts = None if config.given_up else llm.settings.max_attempts
+            selection = Selection(llm.extractor.fingerprint, reextract, sources, frozenset(config.profiles), attempts)
             _extract(context, selection, store, llm, partitioning, progress)
         except dg.Failure:
             # Stopped half-way (a spent budget, a refused key): the tables of what is done are built all the same.

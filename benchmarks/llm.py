@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ ROOT = Path(__file__).parent.parent
 PRICES = Prices(input=0.15, output=0.60)
 FAULTS = {"errors": 0.10, "malformed": 0.05, "truncated": 0.02}
 FORK = multiprocessing.get_context("fork")
+READ_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,11 @@ class Server:
             seen: list[dict[str, Any]] = json.load(answer)
         return seen
 
+    def count(self) -> int:
+        """How many requests it has answered."""
+        with urllib.request.urlopen(self.base_url.removesuffix("/v1") + "/_count") as answer:
+            return int(answer.read())
+
     def stop(self) -> None:
         self._process.terminate()
         self._process.wait()
@@ -318,25 +325,38 @@ def bare_litellm(plan: Plan, processes: int, threads: int) -> float:
 
 
 def kill(postgresql: bool, kills: int = 30) -> None:
-    """One of two workers is killed at random moments and started again, until all documents are done."""
+    """One of two workers is killed at random moments and started again, until all documents are done.
+
+    Whether an answer that had arrived was asked for again is counted at the server, where every request is known by
+    its hash: an answer counts as arrived when it was sent READ_S or longer before the kill. What is sent over the
+    loopback interface is with the client at once, so READ_S is the time that a client with eight busy threads gets to
+    read, parse and store it. How late the latest lost answer had been sent is shown as well.
+    """
     chance = random.Random(7)
     faults = {**FAULTS, "latency_s": 0.1}
     with setting(postgresql, **faults) as (plan, provider):
-        plan = replace(plan, requests=1_500, concurrency=32, threads=8, lease_s=2.0)
-        done, killed, began = kill_and_restart(plan, kills, chance)
+        plan = replace(plan, requests=1_500, concurrency=32, threads=8, lease_s=3.0)
+        done, kill_times, began = kill_and_restart(plan, provider, kills, chance)
         took = time.monotonic() - began
         seen = provider.seen()
         rows = outcomes(plan)
         twice = paid_twice(plan)
+    lost, on_purpose = asked_again(seen, kill_times)
+    others = {name: n for name, n in (done.statuses + done.stops).items() if name != "ok"}
     with setting(postgresql, **faults) as (plan, _):
         calm, _ = run_workers(replace(plan, concurrency=32, threads=8), 2)
     answered = Counter(each["hash"] for each in seen if each["status"] == 200)
     show(
-        f"kill -9 of a worker at {killed} random moments (8 threads each), then run to the end",
+        f"kill -9 of a worker at {len(kill_times)} random moments (8 threads each), then run to the end",
         [
             ("documents done", f"{done.statuses['ok']} of {plan.documents}", "all"),
+            ("others, and what stopped workers", json.dumps(dict(others)), "none"),
             ("observations, and of an uninterrupted run", f"{done.observations} / {calm.observations}", "equal"),
-            ("answers stored for one request twice", twice, "0"),
+            ("asked again though the answer had arrived", sum(each > READ_S for each in lost), "0"),
+            ("asked again, the answer under way at a kill", sum(each <= READ_S for each in lost), ""),
+            ("latest of these was sent before its kill, ms", 1000 * max(lost, default=0.0), f"< {1000 * READ_S:.0f}"),
+            ("asked again after three unusable answers", on_purpose, ""),
+            ("answers stored for one request twice", twice, "as many"),
             ("requests answered again by the server", sum(n - 1 for n in answered.values()), "<= lost calls"),
             ("calls lost: under way at a kill", rows["lost"], ""),
             ("calls left pending", rows["pending"], "0"),
@@ -345,23 +365,49 @@ def kill(postgresql: bool, kills: int = 30) -> None:
     )
 
 
-def kill_and_restart(plan: Plan, kills: int, chance: random.Random) -> tuple[Report, int, float]:
+def asked_again(seen: list[dict[str, Any]], kills: list[float]) -> tuple[list[float], int]:
+    """Repeated requests: how long before the next kill (s, negative: after it) each first answer had been sent.
+
+    And how many were repeated without a kill in between.
+    """
+    by_hash: dict[str, list[dict[str, Any]]] = {}
+    for each in sorted(seen, key=lambda one: one["at"]):
+        if each["status"] == 200:
+            by_hash.setdefault(each["hash"], []).append(each)
+    margins, on_purpose = [], 0
+    for answers in by_hash.values():
+        for first, again in pairwise(answers):
+            between = [moment for moment in kills if first["at"] < moment < again["at"]]
+            if between:
+                margins.append(min(between) - first["answered_at"])
+            else:
+                on_purpose += 1
+    return margins, on_purpose
+
+
+def kill_and_restart(
+    plan: Plan, provider: Server, kills: int, chance: random.Random
+) -> tuple[Report, list[float], float]:
     began = time.monotonic()
-    killed = 0
+    killed: list[float] = []
     results = FORK.Queue()
     plans = [replace(plan, share=n, shares=2) for n in range(2)]
     barrier = FORK.Barrier(1)
     workers = [FORK.Process(target=_run_forked, args=(each, barrier, results)) for each in plans]
     for worker in workers:
         worker.start()
-    while killed < kills and any(worker.is_alive() for worker in workers):
-        time.sleep(chance.uniform(0.2, 1.0))
+    while len(killed) < kills and any(worker.is_alive() for worker in workers):
+        # In the midst of the work: a worker that is killed while it starts loses nothing and proves nothing.
+        wanted = provider.count() + chance.randrange(4, 20)
+        while provider.count() < wanted and any(worker.is_alive() for worker in workers):
+            time.sleep(0.02)
+        time.sleep(chance.uniform(0.0, 0.15))
         which = chance.randrange(2)
         pid = workers[which].pid
         if workers[which].is_alive() and pid is not None:
             os.kill(pid, signal.SIGKILL)
+            killed.append(time.time())
             workers[which].join()
-            killed += 1
             # A queue may be left locked by a killed writer, so the totals come from the run after this one.
             workers[which] = FORK.Process(target=_run_forked, args=(plans[which], FORK.Barrier(1), FORK.Queue()))
             workers[which].start()

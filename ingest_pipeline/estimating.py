@@ -1,7 +1,7 @@
 """What the pending work will take, before anything is spent on it; and how fast it goes just now."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
@@ -68,6 +68,7 @@ def _estimate_llm(
     extractor = open_llm_extractor(settings, schema, engine)
     try:
         chosen = selection or Selection(extractor.fingerprint)
+        chosen = replace(chosen, max_attempts=settings.max_attempts)
         documents, _ = count_pending(engine, chosen)
         sampled, total = 0, Estimate()
         for page in load_pending(engine, chosen, _PAGE):

@@ -1,6 +1,8 @@
 """Extracting: pending documents become observations, partition by partition, in threads.
 
 store ── pending keys ──▶ extractor (threads) ──▶ store        one KeyOutcome per profile × source
+                              ▲        └── failed for a passing reason: once more when all others are done
+                              └────────┘
 """
 
 from collections import Counter
@@ -8,12 +10,14 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import chain, islice
+from typing import TypeAlias
 
 from sqlalchemy import Engine
 
 from ingest_pipeline.documents import Document
 from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.extraction.base import Extraction, Extractor, Status, Usage
+from ingest_pipeline.llm.errors import TRANSIENT
 from ingest_pipeline.store.documents import load_documents
 from ingest_pipeline.store.engine import reading
 from ingest_pipeline.store.extractions import PartitionKey, Selection, load_pending, save_extractions
@@ -21,6 +25,9 @@ from ingest_pipeline.store.upsert import batches
 
 SLICE = 100
 """Documents of one partition that are handed to the extractor at once; also bounds what is in memory."""
+
+HELD = 10_000
+"""Documents at the most that wait for being tried once more at the end of a run."""
 
 SAVE_AT = 500
 """Outcomes per transaction when they come fast. Slow ones are stored as they come: a call that was paid for is kept."""
@@ -49,6 +56,12 @@ class KeyOutcome:
         self.dropped.update(extraction.dropped)
         self.usage += extraction.usage
 
+    def replace(self, failure: str, extraction: Extraction) -> None:
+        """Count the second outcome of a document in place of its failure; what both took is counted."""
+        self.documents -= 1
+        self.failed -= Counter({failure: 1})
+        self.add(extraction)
+
     @property
     def bad(self) -> bool:
         return bool(self.failed)
@@ -61,13 +74,18 @@ class _Slice:
     of: int  # slices of this partition in all; they finish in any order
 
 
+_Piece: TypeAlias = tuple[PartitionKey, list[str], int]
+"""A slice whose documents are not loaded yet: their ids."""
+
+
 def extract_pending(
     engine: Engine, extractor: Extractor, selection: Selection, threads: int = 1, run_id: str | None = None
 ) -> Iterator[KeyOutcome]:
     """Extract the selected documents and yield each partition's outcome once all of it is stored.
 
-    At most ``threads`` slices are with the extractor at a time. Raises ConfigurationError when the extractor says
-    that going on makes no sense; what was finished by then, in other threads too, is stored and yielded first.
+    At most ``threads`` slices are with the extractor at a time. Documents that failed for a passing reason are tried
+    once more at the end. Raises ConfigurationError when the extractor says that going on makes no sense; what was
+    finished by then, in other threads too, is stored and yielded first.
     """
     saver = _Saver(engine, extractor, run_id)
     try:
@@ -76,6 +94,10 @@ def extract_pending(
             error = error or done.error
             yield from saver.add(done)
         yield from saver.flush()
+        for done in () if error else _run(extractor, _loaded(engine, saver.held_pieces()), threads):
+            error = error or done.error
+            saver.add_again(done)
+        yield from saver.release()
     finally:
         # Also when the consumer stops or a thread breaks: a call that was paid for is kept.
         saver.save()
@@ -86,22 +108,26 @@ def extract_pending(
 def _slices(engine: Engine, selection: Selection) -> Iterator[_Slice]:
     """The pending documents, a bounded number in memory at a time."""
     for page in load_pending(engine, selection):
-        pieces = [
-            (key, ids, -(-len(documents) // SLICE)) for key, documents in page for ids in batches(documents, SLICE)
-        ]
-        for group in _groups(pieces):
-            with reading(engine) as connection:
-                wanted = chain.from_iterable(ids for _, ids, _ in group)
-                loaded = {document.id: document for document in load_documents(connection, wanted)}
-            for key, ids, of in group:
-                yield _Slice(key, tuple(loaded[i] for i in ids if i in loaded), of)
+        yield from _loaded(engine, _pieces(page))
 
 
-def _groups(
-    pieces: Iterable[tuple[PartitionKey, list[str], int]],
-) -> Iterator[list[tuple[PartitionKey, list[str], int]]]:
+def _pieces(page: Iterable[tuple[PartitionKey, list[str]]]) -> Iterator[_Piece]:
+    for key, documents in page:
+        yield from ((key, ids, -(-len(documents) // SLICE)) for ids in batches(documents, SLICE))
+
+
+def _loaded(engine: Engine, pieces: Iterable[_Piece]) -> Iterator[_Slice]:
+    for group in _groups(pieces):
+        with reading(engine) as connection:
+            wanted = chain.from_iterable(ids for _, ids, _ in group)
+            loaded = {document.id: document for document in load_documents(connection, wanted)}
+        for key, ids, of in group:
+            yield _Slice(key, tuple(loaded[i] for i in ids if i in loaded), of)
+
+
+def _groups(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
     """Pieces whose documents are loaded by one query."""
-    group: list[tuple[PartitionKey, list[str], int]] = []
+    group: list[_Piece] = []
     size = 0
     for piece in pieces:
         group.append(piece)
@@ -164,7 +190,10 @@ def _run(extractor: Extractor, slices: Iterator[_Slice], threads: int) -> Iterat
 
 
 class _Saver:
-    """Stores outcomes in batches and holds each partition's tally until the last of it is stored."""
+    """Stores outcomes in batches and holds each partition's tally until the last of it is stored.
+
+    ``held``: per partition the documents that failed for a passing reason, with that reason.
+    """
 
     def __init__(self, engine: Engine, extractor: Extractor, run_id: str | None) -> None:
         self.engine, self.extractor, self.run_id = engine, extractor, run_id
@@ -172,12 +201,17 @@ class _Saver:
         self.tallies: dict[PartitionKey, KeyOutcome] = {}
         self.slices: Counter[PartitionKey] = Counter()
         self.complete: set[PartitionKey] = set()
+        self.held: dict[PartitionKey, dict[str, str]] = {}
+        self.room = HELD
 
     def add(self, done: _Done) -> Iterator[KeyOutcome]:
         key = done.slice.key
         tally = self.tallies.setdefault(key, KeyOutcome(key))
         for extraction in done.extractions:
             tally.add(extraction)
+            if extraction.reason is not None and extraction.reason in TRANSIENT and self.room:
+                self.room -= 1
+                self.held.setdefault(key, {})[extraction.document_id] = extraction.reason
         self.waiting += done.extractions
         self.slices[key] += not done.error
         if self.slices[key] == done.slice.of:
@@ -192,6 +226,26 @@ class _Saver:
 
     def flush(self) -> Iterator[KeyOutcome]:
         self.save()
-        complete, self.complete = self.complete, set()
-        for key in sorted(complete):
+        told = self.complete - self.held.keys()
+        self.complete -= told
+        for key in sorted(told):
             yield self.tallies.pop(key)
+
+    def held_pieces(self) -> Iterator[_Piece]:
+        """What is to be tried once more, of partitions that are complete otherwise."""
+        return _pieces([(key, list(self.held[key])) for key in sorted(self.complete)])
+
+    def add_again(self, done: _Done) -> None:
+        """The second outcomes, stored at once: there are few, and each was paid for."""
+        for extraction in done.extractions:
+            failure = self.held[done.slice.key].pop(extraction.document_id)
+            self.tallies[done.slice.key].replace(failure, extraction)
+        self.waiting += done.extractions
+        self.save()
+
+    def release(self) -> Iterator[KeyOutcome]:
+        """The partitions that were held back."""
+        self.save()
+        for key in sorted(self.complete):
+            yield self.tallies.pop(key)
+        self.complete = set()

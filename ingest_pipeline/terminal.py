@@ -194,6 +194,8 @@ def show_estimate(console: Console, estimate: "PendingEstimate") -> None:
         f"(half by --batch), {minutes:,.1f} minutes at the configured limits",
         markup=False,
     )
+    if estimate.cached:
+        console.print(f"{estimate.cached:,} further requests were answered before and cost nothing", style="dim")
     if estimate.sampled < estimate.documents:
         console.print(f"estimated from a sample of {estimate.sampled:,} documents", style="dim")
 

@@ -1,7 +1,9 @@
 """A loopback OpenAI-compatible server that behaves as badly as a real one, and remembers what it saw.
 
 In a thread:    with Provider(Behaviour(rpm=600)) as provider: … provider.base_url … provider.seen
-As a process:   python tests/provider.py --rpm 600 --errors 0.1   (prints its address; GET /_seen, POST /_behave)
+As a process:   python tests/provider.py --rpm 600 --errors 0.1   (prints its address)
+
+As a process it also answers GET /_seen, GET /_count and POST /_behave.
 
 It serves POST …/chat/completions and …/embeddings. ``answer`` maps a request body to the content of the answer; the
 default one finds something in each document of the extraction prompt.
@@ -155,6 +157,8 @@ class Provider:
         embedding = path.endswith("/embeddings")
         if path == "/_seen":
             return 200, [], json.dumps([asdict(seen) for seen in self.seen]).encode()
+        if path == "/_count":
+            return 200, [], str(len(self.seen)).encode()
         if path == "/_behave":
             self.behave(**json.loads(body))
             return 200, [], b"{}"

@@ -1,6 +1,7 @@
 """Extracting: every pending document once, each partition's outcome when all of it is stored, whatever goes wrong."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,8 @@ from ingest_pipeline.documents import Document, Role, Source
 from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.extracting import SAVE_AT, SLICE, KeyOutcome, extract_pending
 from ingest_pipeline.extraction.base import Extraction, Kind, Observation, Status, Usage
+from ingest_pipeline.llm.errors import PERMANENT, TRANSIENT
+from ingest_pipeline.store.audits import count_failed
 from ingest_pipeline.store.extractions import Reextract, Selection, count_pending
 from ingest_pipeline.store.tables import DocumentRow, ExtractionRow, ObservationRow
 from tests.builders import contact, record, rows, save
@@ -21,7 +24,7 @@ NOTHING, PAID = Usage(), Usage(calls=1, cost_usd=0.01)
 def outcome(document: Document, **other: object) -> Extraction:
     """As a model might answer: the whole text is the claim. The text itself says how it ends."""
     if document.text == "fail":
-        return Extraction(document.id, Status.FAILED, reason="timeout", **other)  # type: ignore[arg-type]
+        return Extraction(document.id, Status.FAILED, reason="refused", **other)  # type: ignore[arg-type]
     if document.text == "nothing":
         return Extraction(document.id, Status.EMPTY, dropped={"quote_not_found": 2}, **other)  # type: ignore[arg-type]
     end = len(document.text)
@@ -85,7 +88,7 @@ def test_each_partition_is_told_of_once_all_of_it_is_stored(engine: Engine, thre
     mixed = found[Source.CRM, 1, 1]
     assert (mixed.documents, mixed.failed, mixed.dropped, mixed.observations) == (
         3,
-        {"timeout": 1},
+        {"refused": 1},
         {"quote_not_found": 2},
         1,
     )
@@ -105,12 +108,98 @@ def test_an_outcome_that_is_told_of_is_stored(engine: Engine) -> None:
 def test_a_failed_document_is_tried_again_by_the_next_run_and_no_other(engine: Engine) -> None:
     fill(engine, "Lisbon", "fail")
     (first,) = extract(engine, Fake())
-    assert (first.ok, first.failed) == (1, {"timeout": 1})
+    assert (first.ok, first.failed) == (1, {"refused": 1})
     fake = Fake()
     (again,) = extract(engine, fake)
-    assert (again.documents, again.failed) == (1, {"timeout": 1})
+    assert (again.documents, again.failed) == (1, {"refused": 1})
     assert fake.texts == ["fail"]
     assert in_force(engine) == ["Lisbon"]
+
+
+@dataclass
+class Hesitant(Fake):
+    """Fails each document for ``reason``, or the one its text begins with.
+
+    As often as the number in its text says, or at every try.
+    """
+
+    reason: str = "server_error"
+    tries: Counter[str] = field(default_factory=Counter)
+
+    def extract(self, documents: Sequence[Document]) -> Iterator[Extraction]:
+        self.given.append(tuple(document.text for document in documents))
+        for document in documents:
+            self.tries[document.text] += 1
+            if "never" in document.text or self.tries[document.text] <= int(document.text.split()[-1]):
+                reason = self.reason or document.text.split()[0]
+                yield Extraction(document.id, Status.FAILED, reason=reason, usage=self.usage)
+            else:
+                yield outcome(document, usage=self.usage)
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_what_failed_for_a_passing_reason_is_tried_once_more_at_the_end(engine: Engine, threads: int) -> None:
+    """After all others, in the same run; its partition is told of once, with what both tries took."""
+    fill(engine, "Lisbon 1", "Porto 0")
+    fill(engine, "Faro 0", person=2)
+    fill(engine, "Braga 2", "Evora never", person=3)
+    hesitant = Hesitant(usage=PAID)
+    found = extract(engine, hesitant, threads)
+    assert hesitant.tries == {"Lisbon 1": 2, "Porto 0": 1, "Faro 0": 1, "Braga 2": 2, "Evora never": 2}
+    assert sorted(text for piece in hesitant.given[-2:] for text in piece) == ["Braga 2", "Evora never", "Lisbon 1"]
+    told = sorted((o.documents, o.ok, dict(o.failed), o.usage.calls) for o in found)
+    assert told == [(1, 1, {}, 1), (2, 0, {"server_error": 2}, 4), (2, 2, {}, 3)]
+    assert not found[0].bad
+    assert in_force(engine) == ["Faro 0", "Lisbon 1", "Porto 0"]
+    assert sorted(row.attempts for row in rows(engine, ExtractionRow)) == [1, 1, 2, 2, 2]
+
+
+def test_what_would_fail_again_is_not_tried_twice(engine: Engine) -> None:
+    """Which reasons pass by themselves, and which do not."""
+    others = [*sorted(PERMANENT), "in_batch", "something_else"]
+    fill(engine, *(f"{reason} 1" for reason in (*TRANSIENT, *others)))
+    hesitant = Hesitant(reason="")
+    (found,) = extract(engine, hesitant)
+    assert hesitant.tries == {f"{reason} 1": 2 for reason in TRANSIENT} | {f"{reason} 1": 1 for reason in others}
+    assert (found.ok, dict(found.failed)) == (len(TRANSIENT), dict.fromkeys(others, 1))
+
+
+def test_a_stop_during_the_second_try_tells_of_everything(engine: Engine) -> None:
+    """The budget is spent just then: what was done stays done and told of, then the error comes."""
+    fill(engine, "Lisbon 1")
+    fill(engine, "Porto 0", person=2)
+    hesitant = Hesitant()
+    told = []
+    outcomes = extract_pending(engine, hesitant, Selection(hesitant.fingerprint))
+    told.append(next(outcomes))
+    hesitant.fingerprint = "fake 1"
+    hesitant.extract = stopping  # type: ignore[method-assign]
+    with pytest.raises(ConfigurationError, match="spent"):
+        told.extend(outcomes)
+    assert sorted((o.ok, dict(o.failed)) for o in told) == [(0, {"server_error": 1}), (1, {})]
+    assert states(engine) == {"Lisbon 1": "failed", "Porto 0": "done"}
+
+
+def stopping(documents: Sequence[Document]) -> Iterator[Extraction]:
+    raise ConfigurationError("the budget is spent")
+    yield
+
+
+@pytest.mark.parametrize(("reason", "tried"), [("refused", 3), ("in_batch", 5)])
+def test_what_is_refused_again_and_again_is_given_up(engine: Engine, reason: str, tried: int) -> None:
+    """By runs that have a limit of attempts. Without one, for all documents, or by another extractor it is tried."""
+    fill(engine, "Lisbon never")
+    hesitant = Hesitant(reason=reason)
+    for _ in range(5):
+        extract(engine, hesitant, max_attempts=3)
+    assert hesitant.tries["Lisbon never"] == tried
+    assert count_failed(engine) == {reason: 1}
+    assert count_failed(engine, max_attempts=3) == ({} if reason == "in_batch" else {reason: 1})
+    for selection in ({}, {"reextract": Reextract.ALL, "max_attempts": 3}):
+        extract(engine, hesitant, **selection)
+    other = Hesitant(fingerprint="fake 2", reason=reason)
+    extract(engine, other, max_attempts=3)
+    assert (hesitant.tries["Lisbon never"], other.tries["Lisbon never"]) == (tried + 2, 1)
 
 
 def test_a_failure_of_a_newer_extractor_leaves_the_old_observations(engine: Engine) -> None:

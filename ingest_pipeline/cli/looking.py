@@ -158,6 +158,7 @@ def status(as_json: AsJson = False) -> None:
     """Show what is in the store, what is pending and will cost, what failed and was rejected, and what was spent."""
     from ingest_pipeline.batching import open_batches
     from ingest_pipeline.estimating import estimate_pending, load_last_minute
+    from ingest_pipeline.store.audits import count_failed
     from ingest_pipeline.store.overview import load_overview
     from ingest_pipeline.terminal import show_estimate, show_last_minute, show_overview
 
@@ -165,6 +166,7 @@ def status(as_json: AsJson = False) -> None:
     with open_store() as engine:
         overview, last_minute, under_way = load_overview(engine), load_last_minute(engine), open_batches(engine)
         past = past_retention(engine, settings)
+        given_up = count_failed(engine, max_attempts=settings.max_attempts)
         try:
             estimate, trouble = estimate_pending(engine, settings), None
         except ConfigurationError as error:  # looking goes on with wrong settings: it may show what is wrong
@@ -172,9 +174,14 @@ def status(as_json: AsJson = False) -> None:
     if as_json:
         more = {"last_minute": asdict(last_minute), "estimate": asdict(estimate) if estimate else {"error": trouble}}
         batches = [asdict(batch) for batch in under_way]
-        print_json(asdict(overview) | more | {"batches": batches, "retention": past})
+        print_json(asdict(overview) | more | {"batches": batches, "retention": past, "given_up": given_up})
         return
     show_overview(console, overview)
+    if given_up:
+        say(
+            f"{sum(given_up.values()):,} of the failed documents were tried {settings.max_attempts} times "
+            f"({', '.join(given_up)}) and are left to `ingest retry`"
+        )
     show_last_minute(console, last_minute, under_way)
     if estimate and estimate.documents:
         show_estimate(console, estimate)

@@ -196,6 +196,7 @@ def poll(as_json: AsJson = False) -> None:
 
 @app.command()
 def retry(as_json: AsJson = False) -> None:
-    """Try the failed documents again, and whatever else is pending. Reads no files."""
+    """Try the failed documents again, also those given up, and whatever else is pending. Reads no files."""
     settings = load_settings()
-    raise typer.Exit(_sync(settings, {"ops": {"sync_op": {"config": {"sources": []}}}}, as_json))
+    ops: dict[str, Json] = {"sync_op": {"config": {"sources": []}}, "extract_op": {"config": {"given_up": True}}}
+    raise typer.Exit(_sync(settings, {"ops": ops}, as_json))

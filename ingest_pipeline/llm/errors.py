@@ -23,6 +23,10 @@ from collections.abc import Iterable
 from ingest_pipeline.errors import ConfigurationError, IngestError
 from ingest_pipeline.llm.usage import Usage
 
+TRANSIENT = frozenset({"invalid_answer", "server_error", "timeout", "rate_limited"})
+"""Reasons of failed documents that may be gone in a minute: tried once more at the end of the same run."""
+PERMANENT = frozenset({"too_long", "refused", "bad_request", "unsupported", "truncated"})
+"""Reasons that stay while document, model and prompt do: given up by syncs after INGEST_MAX_ATTEMPTS."""
 IN_BATCH = "in_batch"
 """Reason of a CallFailed: a batch under way asks the same."""
 

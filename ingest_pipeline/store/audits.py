@@ -7,11 +7,15 @@ from sqlalchemy import ColumnElement, Engine, exists, func, select, true
 
 from ingest_pipeline.extraction.traits import TraitSchema, ValueRejected, normalise_value
 from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.extractions import given_up
 from ingest_pipeline.store.tables import DocumentRow, Evidence, ExtractionRow, Memory, Profile, TraitRow
 
 
-def count_failed(engine: Engine, run_id: str | None = None) -> dict[str, int]:
-    """Documents whose latest extraction failed, by reason; with ``run_id`` only those that failed in that run."""
+def count_failed(engine: Engine, run_id: str | None = None, max_attempts: int | None = None) -> dict[str, int]:
+    """Documents whose latest extraction failed, by reason; with ``run_id`` only those that failed in that run.
+
+    With ``max_attempts`` only those that syncs do not try any more.
+    """
     query = (
         select(ExtractionRow.reason, func.count())
         .join(DocumentRow, DocumentRow.id == ExtractionRow.document_id)
@@ -26,6 +30,8 @@ def count_failed(engine: Engine, run_id: str | None = None) -> dict[str, int]:
     )
     if run_id:
         query = query.where(ExtractionRow.run_id == run_id)
+    if max_attempts is not None:
+        query = query.where(*given_up(max_attempts))
     with reading(engine) as connection:
         return {reason or "unknown": count for reason, count in connection.execute(query)}
 

@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from ingest_pipeline.documents import Source, stable_id
 from ingest_pipeline.extraction.base import Extraction, Observation, Status
-from ingest_pipeline.llm.errors import IN_BATCH
+from ingest_pipeline.llm.errors import IN_BATCH, PERMANENT
 from ingest_pipeline.llm.tables import LlmBatchDocumentRow
 from ingest_pipeline.store.engine import reading, write
 from ingest_pipeline.store.erased import drop_erased
@@ -59,12 +59,17 @@ class PartitionKey:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which documents a run is about. Empty ``sources`` or ``profiles`` mean all."""
+    """Which documents a run is about. Empty ``sources`` or ``profiles`` mean all.
+
+    ``max_attempts``: documents that failed so often by this extractor, for a reason that stays, are left alone; None:
+    they are not, nor are they when all are extracted anew.
+    """
 
     fingerprint: str
     reextract: Reextract = Reextract.MISSING
     sources: frozenset[Source] = frozenset()
     profiles: frozenset[str] = frozenset()
+    max_attempts: int | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         current: list[ColumnElement[bool]] = [
@@ -82,7 +87,24 @@ class Selection:
             current.append(missing | DocumentRow.fingerprint.is_distinct_from(self.fingerprint))
         if self.sources:
             current.append(DocumentRow.source.in_(sorted(self.sources)))
+        if self.max_attempts is not None and self.reextract is not Reextract.ALL:
+            current.append(
+                ~exists().where(
+                    ExtractionRow.document_id == DocumentRow.id,
+                    ExtractionRow.fingerprint == self.fingerprint,
+                    *given_up(self.max_attempts),
+                )
+            )
         return current
+
+
+def given_up(max_attempts: int) -> list[ColumnElement[bool]]:
+    """That an extraction failed as often as it is tried, for a reason that stays."""
+    return [
+        ExtractionRow.status == Status.FAILED.value,
+        ExtractionRow.reason.in_(sorted(PERMANENT)),
+        ExtractionRow.attempts >= max_attempts,
+    ]
 
 
 def load_pending(
