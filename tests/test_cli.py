@@ -77,7 +77,8 @@ def test_profiles_lists_and_searches(ingest: Run) -> None:
     assert (found["total"], [p["name"] for p in found["profiles"]]) == (1, ["Ana Ferreira"])
     assert found["profiles"][0]["identifiers"][0] == ANA
     assert found["profiles"][0].keys() == {
-        "id", "external_id", "name", "identifiers", "documents", "traits", "memories", "updated_at",
+        "id", "external_id", "name", "identifiers", "documents", "traits", "memories",
+        "summary", "summary_version", "summary_updated_at", "created_at", "updated_at",
     }  # fmt: skip
     page = ingest("profiles", "--limit", "2", "--offset", "3", "--json").json
     assert (len(page["profiles"]), page["total"]) == (2, 25)

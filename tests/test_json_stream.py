@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import Struct
 
@@ -45,6 +45,8 @@ def test_elements_are_what_json_reads(messages: list[Any], indent: int | None, c
 
 
 @given(JSON, st.integers(1, 20))
+@example(1e16, 3)
+@example(-1.5e-7, 5)
 def test_one_value(value: Any, chunk: int) -> None:
     data = json.dumps(value).encode()
     with pytest.MonkeyPatch.context() as patch:

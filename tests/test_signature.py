@@ -101,9 +101,11 @@ def test_what_a_signature_says(text: str, expected: dict[str, str]) -> None:
         (None, "ana.ferreira@gmail.com", "Ana Ferreira\nBuyer, Gmail", NAME),
         (None, "info@vela.example", "Ana Ferreira\nBuyer, Vela Logistics", {}),
         ("Jörg Müller", "jm@x.example", "Jörg Müller\nVertriebsleiter", {}),
-        ("Léa Roux", "lea@x.example", "Léa Roux\nResponsable logistique", {}),
-        ("Kari Dahl", "kari@x.example", "Kari Dahl\nInnkjøpsleder", {}),
-        ("Σοφία Παππά", "sofia@x.example", "Sofia Pappa\nHead of Logistics", {}),
+        ("Léa Roux", "lea@x.example", "Léa Roux\nResponsable logistique", {"job_title": "Responsable logistique"}),
+        ("Kari Dahl", "kari@x.example", "Kari Dahl\nInnkjøpsleder", {"job_title": "Innkjøpsleder"}),
+        ("Σοφία Παππά", "sofia@x.example", "Sofia Pappa\nHead of Logistics", {"job_title": "Head of Logistics"}),
+        (None, "sales@vela.example", "Sales Team\nVela Logistics", {}),
+        (None, "it-support@vela.example", "Support Lisbon\nVela Logistics", {}),
     ],
 )
 def test_other_people(name: str | None, address: str, text: str, expected: dict[str, str]) -> None:

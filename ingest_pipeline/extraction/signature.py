@@ -101,10 +101,10 @@ def _segment_candidates(document: Document, segment: Segment) -> Iterator[Candid
     if any(_lexicon().on_behalf.search(line.text) for line in lines):
         return
     # Not by the profile's name: whether another source has told it yet must not change what is found.
-    at = next((n for n, line in enumerate(lines[:2]) if _is_name(line.text, None, address)), None)
+    at = next((n for n, line in enumerate(lines[:2]) if _is_name(line.text, address)), None)
     if at is None:
         return
-    if _is_full_name(lines[at].text, None):
+    if _is_full_name(lines[at].text):
         yield _trait("name", _Found(lines[at].text, lines[at]))
     described = [line for line in lines[at + 1 : at + 1 + MAX_LINES] if not _OTHER_DATA.search(line.text)]
     titles, companies = _read(described, address)
@@ -124,25 +124,23 @@ def _lines(text: str, segment: Segment) -> list[_Line]:
     return found
 
 
-def _is_name(line: str, known_name: str | None, address: str) -> bool:
-    """Whether the line is the person's name as known, or, when none is known, as their address has it."""
+def _is_name(line: str, address: str) -> bool:
+    """Whether the line is the sender's name as their address has it: the surname within it, or the first name alone."""
     words = _name_words(line)
-    if not 1 <= len(words) <= 5 or _OTHER_DATA.search(line) or _JOINED.search(line) or _title_words(line):
+    if not 2 <= len(words) <= 5 or _OTHER_DATA.search(line) or _JOINED.search(line) or _title_words(line):
         return False
-    known = set(_name_words(known_name or ""))
-    if known:
-        common = known & set(words)
-        return set(words) <= known or len(common) > 1
-    local = _plain(address.partition("@")[0])
-    return len(words) > 1 and all(word[0].isupper() for word in line.split()) and _plain(words[-1]) in local
+    if not all(word[0].isupper() for word in line.split()):
+        return False
+    local = address.partition("@")[0]
+    if _plain(words[-1]) in _plain(local):
+        return True
+    return words[0] in map(_plain, re.split(r"[._+-]", local)) and _lexicon().departments.isdisjoint(words)
 
 
-def _is_full_name(line: str, known_name: str | None) -> bool:
+def _is_full_name(line: str) -> bool:
     words = _WORD.findall(line)
     plain = _name_words(line)
-    if not 2 <= len(plain) == len(words) or not all(w[0].isupper() and not w.isupper() for w in words) or "," in line:
-        return False
-    return not known_name or set(plain) == set(_name_words(known_name))
+    return 2 <= len(plain) == len(words) and all(w[0].isupper() and not w.isupper() for w in words) and "," not in line
 
 
 def _name_words(name: str) -> list[str]:

@@ -31,6 +31,7 @@ _SCALAR = r'(?:"[^"\\]{0,1000}"|[^\s"{}\[\],]{1,100})'
 _FIRST_KEYS = re.compile(rf'\{{\s*"([^"\\]{{1,100}})"\s*:(?:\s*{_SCALAR}\s*,\s*"([^"\\]{{1,100}})"\s*:)?')
 _STRUCTURE = re.compile(r'["{}\[\],]')
 _BRACKETS = re.compile(r'["{}\[\]]')
+_MAY_GO_ON = re.compile(r"[-+.eE0-9]*\Z")
 _STRING_PART = re.compile(r'["\\]')
 # Control characters inside strings are read; whoever uses the text takes them out.
 _DECODER = json.JSONDecoder(strict=False)
@@ -291,8 +292,8 @@ class JsonCursor:
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._at)
-                # A number that ends with the text at hand may go on; otherwise the cursor goes to the text's end.
-                if end < len(self._text) or not self._fill():
+                # The text at hand may end within a number ("1e" of "1e+16").
+                if not _MAY_GO_ON.match(self._text, end) or not self._fill():
                     self._at = min(end, len(self._text))
                     return value
             except RecursionError:
