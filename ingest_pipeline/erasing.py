@@ -6,6 +6,7 @@ From the first step on nothing of the person is stored any more. Every step can 
 all, so that the same command finds it again and finishes.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from ingest_pipeline.documents import Identifier
 from ingest_pipeline.erased import Erased, Traces
 from ingest_pipeline.progress import Progress
 from ingest_pipeline.remnants import Needles, Samples, strings
+from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.audit_log import Audited, Via, append
 from ingest_pipeline.store.blanking import Blanking, blank_own_files
 from ingest_pipeline.store.engine import reading, write
@@ -88,6 +90,12 @@ def forget(
     """
     gone, remnants = erase(engine, profile_id, refold, actor, via, progress)
     return replace(gone, proof=prove(engine, remnants, progress, folders))
+
+
+def searched_folders(settings: Settings) -> list[Path]:
+    """What is looked through beside the database: the limiter's file, and Dagster's folder."""
+    limits = [settings.home / f"limits.db{end}" for end in ("", "-wal")]
+    return [*limits, Path(os.environ.get("DAGSTER_HOME") or settings.dagster_home).expanduser()]
 
 
 @dataclass(frozen=True, slots=True)

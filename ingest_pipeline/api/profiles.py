@@ -1,8 +1,10 @@
 """The profile API: profiles with their traits, memories and what proves them; decisions by hand."""
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from ingest_pipeline import editing, wire
@@ -20,6 +22,9 @@ router = APIRouter(prefix="/api/profiles", tags=["profiles"], dependencies=[Depe
 
 RECENT = 10
 """Memories that come with a profile."""
+
+ERASING_S = 20.0
+"""How long the answer to an erasure is waited for; proxies usually give up after 30 to 60 seconds."""
 
 Limit = Annotated[int, Query(ge=1, le=100)]
 Offset = Annotated[int, Query(ge=0, le=2**31)]
@@ -62,6 +67,29 @@ def patch(profile: str, body: SummaryBody, call: Called) -> JSONResponse:
     """Write the summary by hand; it stays until it is changed by hand."""
     decided = editing.set_summary(call.editor, call.find(profile), body.summary)
     return JSONResponse({"profile": wire.profile_json(decided.profile)})
+
+
+@router.delete("/{profile}")
+async def delete(profile: str, call: Called) -> JSONResponse:
+    """Erase the person, also in other people's texts, and keep them away.
+
+    What takes longer than a client waits is answered by 202 and goes on; the same call then waits for the rest of it.
+    """
+    erasing = call.services.erasures.begin(await run_in_threadpool(call.find, profile), call.actor)
+    waiting = asyncio.wrap_future(erasing)
+    waiting.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # told below, or in the log
+    await asyncio.wait([waiting], timeout=ERASING_S)
+    if not erasing.done():
+        return JSONResponse({"success": False, "state": "running"}, 202, {"Retry-After": str(int(ERASING_S))})
+    gone = erasing.result()
+    deleted = {"traits": "traits", "memories": "memories", "messages": "documents"}
+    return JSONResponse(
+        {
+            "success": True,
+            "deleted": {name: gone.erased.get(table, 0) for name, table in deleted.items()},
+            "clean": bool(gone.proof) and gone.clean,
+        }
+    )
 
 
 @router.get("/{profile}/export")

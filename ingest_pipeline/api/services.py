@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 
+from ingest_pipeline.api.erasures import Erasures
 from ingest_pipeline.api.rates import RateKind, RequestRates
 from ingest_pipeline.documents import Json
 from ingest_pipeline.editing import Editor
@@ -24,8 +25,10 @@ class Services:
 
     pipeline: Pipeline
     rates: RequestRates
+    erasures: Erasures
 
     def close(self) -> None:
+        self.erasures.close()
         self.rates.close()
         self.pipeline.close()
 
@@ -34,7 +37,7 @@ def open_services(settings: Settings) -> Services:
     """Raises ConfigurationError with one line that says what to do."""
     pipeline = open_pipeline(settings)
     per_minute = {RateKind.API: settings.api_rpm}
-    return Services(pipeline, RequestRates(settings.limits_url, per_minute))
+    return Services(pipeline, RequestRates(settings.limits_url, per_minute), Erasures(pipeline))
 
 
 @dataclass(frozen=True, slots=True)

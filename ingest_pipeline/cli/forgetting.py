@@ -68,14 +68,14 @@ def _forget(
     engine: "Engine", settings: Settings, reference: str, yes: bool, by: str | None, as_json: bool
 ) -> "Forgotten | None":
     """What was done; None when it was not agreed to."""
-    from ingest_pipeline.erasing import forget, preview, prove_again
+    from ingest_pipeline.erasing import forget, preview, prove_again, searched_folders
     from ingest_pipeline.extraction.traits import load_traits
     from ingest_pipeline.folding import fold_profiles
     from ingest_pipeline.store.audit_log import Via
     from ingest_pipeline.store.lookup import find_profile
     from ingest_pipeline.terminal import BarProgress
 
-    folders = _folders(settings)
+    folders = searched_folders(settings)
     try:
         profile_id = find_profile(engine, reference)
     except ProfileNotFound:
@@ -89,12 +89,6 @@ def _forget(
     refold = partial(fold_profiles, engine, load_traits(settings.traits), rules=settings.fold_rules())
     with BarProgress(errors) as progress:
         return forget(engine, profile_id, refold, actor(by), Via.CLI, progress, folders)
-
-
-def _folders(settings: Settings) -> list[Path]:
-    """What is looked through beside the database: the limiter's file, and Dagster's folder."""
-    limits = [settings.home / f"limits.db{end}" for end in ("", "-wal")]
-    return [*limits, Path(os.environ.get("DAGSTER_HOME") or settings.dagster_home).expanduser()]
 
 
 def _agreed(found: "Preview", profile_id: str, yes: bool, as_json: bool) -> bool:
