@@ -13,7 +13,7 @@ dev: .venv/.installed
 	@DAGSTER_HOME="$$($(BIN)/python -m ingest_pipeline.launch)" $(BIN)/dagster dev -w workspace.yaml
 
 test: .venv/.installed-dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n logical --dist loadfile
 
 check: .venv/.installed-dev
 	$(BIN)/ruff format --check .

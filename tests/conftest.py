@@ -14,6 +14,12 @@ from ingest_pipeline.store.engine import open_engine
 _names = itertools.count()
 
 
+def pytest_configure() -> None:
+    """Commands under test write to no terminal, so nobody tells them its size, as pytest-xdist tells its workers."""
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
+
+
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A PostgreSQL server for this test session."""
