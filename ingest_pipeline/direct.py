@@ -15,12 +15,13 @@ from ingest_pipeline.extraction.base import Extractor, Kind, Status
 from ingest_pipeline.folding import fold_profiles
 from ingest_pipeline.llm.errors import LlmStopped
 from ingest_pipeline.pipeline import Pipeline
-from ingest_pipeline.store.direct import NONE, is_extracted, save_text
+from ingest_pipeline.store.direct import is_extracted, save_text
 from ingest_pipeline.store.documents import load_documents
 from ingest_pipeline.store.engine import reading
 from ingest_pipeline.store.extractions import save_extractions
 from ingest_pipeline.store.facts import Fact, ProfileFacts, load_facts
 from ingest_pipeline.store.lookup import storable
+from ingest_pipeline.store.texts import NONE
 
 MAX_DATA_BYTES = 102_400
 """UTF-8 bytes of one text, as the HTTP API allows."""

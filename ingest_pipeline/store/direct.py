@@ -9,12 +9,10 @@ from typing import Any
 from sqlalchemy import Connection, Engine, select, update
 from sqlalchemy.exc import IntegrityError
 
-from ingest_pipeline.documents import Identifier, Json, Person, Role, Segment, Source, content_hash, stable_id
-from ingest_pipeline.errors import InvalidInput
+from ingest_pipeline.documents import Identifier, Json, Person, Source
+from ingest_pipeline.errors import InvalidInput, ProfileNotFound
 from ingest_pipeline.extracting import KeyOutcome
 from ingest_pipeline.extraction.base import Extraction, Status, Usage
-from ingest_pipeline.store.documents import segment_json
-from ingest_pipeline.store.edits import hold_profile
 from ingest_pipeline.store.engine import reading, write
 from ingest_pipeline.store.erased import check_not_erased
 from ingest_pipeline.store.extractions import PartitionKey
@@ -28,10 +26,8 @@ from ingest_pipeline.store.people import (
     save_persons,
 )
 from ingest_pipeline.store.tables import DocumentRow, ExtractionRow, IdentifierRow, Profile
+from ingest_pipeline.store.texts import GivenText, save_texts
 from ingest_pipeline.store.upsert import upsert
-
-NONE = "none"
-"""A document of which nothing is wanted: it is kept, and not extracted."""
 
 MAX_EXTERNAL_ID = 255
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -46,44 +42,12 @@ def save_text(
     occurred_at: datetime,
     wanted: str | None = None,
 ) -> str:
-    """Store a text about a profile and return its document id.
-
-    The same text again is the same document, with the source and metadata of the latest call. What an earlier call
-    wanted folded in stays so: asking for less takes nothing back.
-    """
-    segments = (Segment(0, len(text), Role.SUBJECT),)
-    digest = content_hash(text, segments)
-    record_key = stable_id("direct", profile_id, digest)
-    document_id = stable_id("document", record_key, digest)
-    now = datetime.now(UTC)
-    row: dict[str, Any] = {
-        "id": document_id, "record_key": record_key, "identifier_id": None, "profile_id": profile_id,
-        "source": Source.DIRECT.value, "origin": "api", "kind": "text", "native_id": document_id, "text": text,
-        "segments": [segment_json(segment) for segment in segments],
-        "metadata": {"source": source, "metadata": metadata}, "occurred_at": occurred_at, "modified_at": None,
-        "content_hash": digest, "file_id": None, "position": None, "superseded_at": None, "state": "pending",
-        "fingerprint": None, "wanted": wanted, "given_to": profile_id, "created_at": now,
-        "run_id": None,
-    }  # fmt: skip
-
-    def save(connection: Connection) -> None:
-        # It may have been merged since the caller found it.
-        row["profile_id"] = hold_profile(connection, profile_id)
-        known = connection.execute(select(DocumentRow.wanted).where(DocumentRow.id == document_id)).one_or_none()
-        both = row | {"wanted": _union(known.wanted, wanted)} if known else row
-        upsert(connection, DocumentRow, [both], update=("metadata", "wanted"))
-        if known and both["wanted"] != known.wanted:
-            mark_changed(connection, [row["profile_id"]])
-
-    write(engine, save)
+    """Store a text about a profile as ``save_texts`` does and return its document id. Raises ProfileNotFound."""
+    given = GivenText(profile_id, text, occurred_at, source, metadata, wanted)
+    (document_id,) = write(engine, lambda connection: save_texts(connection, [given]))
+    if document_id is None:
+        raise ProfileNotFound
     return document_id
-
-
-def _union(a: str | None, b: str | None) -> str | None:
-    """What two calls want together; null is both kinds."""
-    if a == b or b == NONE:
-        return a
-    return b if a == NONE else None
 
 
 def is_extracted(engine: Engine, document_id: str, fingerprint: str) -> bool:
