@@ -2,12 +2,13 @@
 
 import itertools
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, make_url, text
 
 from ingest_pipeline.store.engine import open_engine
 
@@ -43,18 +44,73 @@ def _admin(url: str) -> Engine:
     return create_engine(url.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database, once per kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'profiles.db'}"
-    server_url = request.getfixturevalue("postgres_url")
-    name = f"test_{next(_names)}"
-    admin = _admin(server_url)
+@pytest.fixture(scope="session")
+def new_postgres(postgres_url: str) -> "Iterator[NewPostgres]":
+    """Makes databases of the server."""
+    admin = _admin(postgres_url)
     with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
+        yield NewPostgres(connection)
     admin.dispose()
-    return admin.url.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
+
+
+class NewPostgres:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def create(self, template: str = "template1") -> str:
+        """The URL of a new database."""
+        name = f"test_{next(_names)}"
+        self._connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
+        url = self._connection.engine.url.set(drivername="postgresql", database=name)
+        return url.render_as_string(hide_password=False)
+
+    def drop(self, url: str) -> None:
+        self._connection.execute(text(f"DROP DATABASE {make_url(url).database} WITH (FORCE)"))
+
+
+KINDS = ["sqlite", "postgresql"]
+
+
+@pytest.fixture(params=KINDS)
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database without tables, once per kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'profiles.db'}"
+        return
+    new: NewPostgres = request.getfixturevalue("new_postgres")
+    url = new.create()
+    yield url
+    new.drop(url)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with the current schema, to be copied: sooner done than migrating each."""
+    path = tmp_path_factory.mktemp("template") / "profiles.db"
+    open_engine(f"sqlite:///{path}").dispose()
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(new_postgres: NewPostgres) -> str:
+    """The name of a database with the current schema."""
+    url = new_postgres.create()
+    open_engine(url).dispose()
+    return str(make_url(url).database)
+
+
+@pytest.fixture(params=KINDS)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database with the current schema and no rows, once per kind."""
+    if request.param == "sqlite":
+        path = tmp_path / "profiles.db"
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
+        return
+    new: NewPostgres = request.getfixturevalue("new_postgres")
+    url = new.create(request.getfixturevalue("postgres_template"))
+    yield url
+    new.drop(url)
 
 
 @pytest.fixture

@@ -75,12 +75,12 @@ def test_the_folder_of_a_new_database_is_made(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "b" / "profiles.db").exists()
 
 
-def test_a_new_database_gets_the_current_schema_and_keeps_it(database_url: str) -> None:
-    engine = create_store_engine(database_url)
+def test_a_new_database_gets_the_current_schema_and_keeps_it(empty_database_url: str) -> None:
+    engine = create_store_engine(empty_database_url)
     assert current_revision(engine) is None
     engine.dispose()
     for _ in range(2):
-        engine = open_engine(database_url)
+        engine = open_engine(empty_database_url)
         assert current_revision(engine) == HEAD_REVISION
         engine.dispose()
     upgrade(engine)
@@ -120,8 +120,8 @@ def migrate(engine: Engine, revision: str) -> None:
         (command.upgrade if revision > (current_revision(engine) or "") else command.downgrade)(config, revision)
 
 
-def test_what_an_older_version_stored_survives_the_upgrade_and_the_way_back(database_url: str) -> None:
-    engine = create_store_engine(database_url)
+def test_what_an_older_version_stored_survives_the_upgrade_and_the_way_back(empty_database_url: str) -> None:
+    engine = create_store_engine(empty_database_url)
     migrate(engine, "0001")
     profile, document = stable_id("profile"), stable_id("document")
     rows = [
@@ -166,10 +166,12 @@ def test_the_audit_log_is_append_only(engine: Engine, change: str) -> None:
         assert connection.execute(select(AuditRow.actor)).scalar_one() == "ana"
 
 
-def test_several_processes_may_open_a_new_database_at_once(database_url: str) -> None:
+def test_several_processes_may_open_a_new_database_at_once(empty_database_url: str) -> None:
     code = "import sys; from ingest_pipeline.store.engine import open_engine; open_engine(sys.argv[1]).dispose()"
     processes = [
-        subprocess.Popen([sys.executable, "-c", code, database_url], stderr=subprocess.PIPE, env=os.environ.copy())
+        subprocess.Popen(
+            [sys.executable, "-c", code, empty_database_url], stderr=subprocess.PIPE, env=os.environ.copy()
+        )
         for _ in range(3)
     ]
     assert [process.communicate()[1] for process in processes] == [b""] * 3

@@ -459,10 +459,10 @@ def test_processes_share_one_rate_exactly(database_url: str) -> None:
     assert min(times[n + 20] - times[n] for n in range(25)) > 20 / 30 - 0.15
 
 
-def test_opening_twice_at_once_creates_the_tables_once(database_url: str) -> None:
+def test_opening_twice_at_once_creates_the_tables_once(empty_database_url: str) -> None:
     """Workers that start together all find the limiter's tables."""
     with ThreadPoolExecutor(4) as pool:
-        for engine in pool.map(open_limits, [database_url] * 4):
+        for engine in pool.map(open_limits, [empty_database_url] * 4):
             engine.dispose()
 
 
