@@ -45,18 +45,27 @@ def process(home: Path, *arguments: str, **settings: str) -> Done:
 Run = Callable[..., Done]
 
 
-def runner(home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command's entry point here: ``ingest("show", …, stdin=b"…", INGEST_MODEL="…")``."""
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
-    def run(*arguments: str, stdin: bytes = b"", **settings: str) -> Done:
+
+def runner(home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], **always: str) -> Run:
+    """Runs the command's entry point here: ``ingest("show", …, stdin=b"…", INGEST_MODEL="…")``.
+
+    ``answer`` is what somebody types at a terminal; ``always`` are settings of every run.
+    """
+
+    def run(*arguments: str, stdin: bytes = b"", answer: str | None = None, **settings: str) -> Done:
         with monkeypatch.context() as patch:
             for name in os.environ:
                 if name.startswith(("INGEST_", "DAGSTER_", "COLUMNS")):
                     patch.delenv(name)
-            for name, value in ({"INGEST_HOME": str(home)} | settings).items():
+            for name, value in ({"INGEST_HOME": str(home)} | always | settings).items():
                 patch.setenv(name, value)
             patch.setattr(sys, "argv", ["ingest", *arguments])
-            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+            piped = io.TextIOWrapper(io.BytesIO(stdin))
+            patch.setattr(sys, "stdin", piped if answer is None else _Terminal(answer + "\n"))
             capfd.readouterr()
             with pytest.raises(SystemExit) as ended:
                 cli.main()

@@ -1,56 +1,23 @@
 """``ingest merge``, ``ingest split``, ``ingest profiles --duplicates``: shown first, asked, done, in one line each."""
 
-import io
-import json
-import os
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ingest_pipeline import cli
-from ingest_pipeline.settings import load_settings
 from ingest_pipeline.store.engine import open_engine
 from ingest_pipeline.store.lookup import find_profile
 from tests.builders import contact, day, record, save, sender
+from tests.command_line import Run, runner
 from tests.merging import sync
 
 A, B = "kim.park@x.example", "kim.park@y.example"
 SHARED = "shared@x.example"
 
 
-class Terminal(io.StringIO):
-    """Somebody who answers."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Run = Callable[..., Done]
-
-
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path) -> Path:
     """Two contacts that may be one person, and a third who shares an address with one of them."""
-    for name in os.environ:
-        if name.startswith(("INGEST_", "DAGSTER_", "COLUMNS")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("INGEST_HOME", str(tmp_path))
-    engine = open_engine(load_settings().database_url)
+    engine = open_engine(f"sqlite:///{tmp_path / 'profiles.db'}")
     save(
         engine,
         record(contact(1, A, name="Kim Park"), native_id="1", text="I live in Lisbon.", said=day(1)),
@@ -67,20 +34,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def ingest(home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command's entry point here; ``answer`` is typed at a terminal."""
-
-    def run(*arguments: str, answer: str | None = None) -> Done:
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", ["ingest", *arguments])
-            patch.setattr(sys, "stdin", io.StringIO() if answer is None else Terminal(answer + "\n"))
-            capfd.readouterr()
-            with pytest.raises(SystemExit) as ended:
-                cli.main()
-        out, err = capfd.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Done(ended.value.code, out, err)
-
-    return run
+    return runner(home, monkeypatch, capfd)
 
 
 def profile_of(home: Path, reference: str) -> str:

@@ -118,6 +118,7 @@ def test_no_lock_names_a_registry_host() -> None:
     for lock in locks:
         text = lock.read_text(encoding="utf-8")
         assert "://" not in text
+        assert not re.search(r"-c /", text), "a folder of the machine that made it"
         assert not re.search(r"^\s*--?(?:i|index|index-url|extra-index-url|find-links|f)\b", text, re.M)
         assert text.count("--hash=sha256:") > 100
 

@@ -1,11 +1,8 @@
 """``ingest forget`` and the job ``forget_profile`` in a synced home: no byte of the person is left under it."""
 
-import io
 import json
 import os
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,6 @@ import dagster as dg
 import pytest
 from sqlalchemy import Engine, update
 
-from ingest_pipeline import cli
 from ingest_pipeline.definitions import run_job
 from ingest_pipeline.demo.inbox import generate, make_cast
 from ingest_pipeline.launch import RunOutcome, prepare_dagster_home
@@ -23,6 +19,7 @@ from ingest_pipeline.settings import load_settings
 from ingest_pipeline.store.lookup import find_profile
 from ingest_pipeline.store.tables import DocumentRow, FileRow, IdentifierRow, Profile
 from tests.builders import facts, rows
+from tests.command_line import Run, runner
 
 PEOPLE = 5
 ANA, CHARLOTTE, DANIEL = (make_cast(7, PEOPLE)[number] for number in (0, 2, 4))
@@ -60,35 +57,9 @@ def run(job: str, config: Mapping[str, Any] | None = None) -> RunOutcome:
     return run_job(job, {"ops": dict(config)} if config else {}, LogProgress(lambda _line: None))
 
 
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Done]
-
-
 @pytest.fixture
 def ingest(home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command's entry point here; ``answer`` is typed at a terminal."""
-
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    def start(*arguments: str, answer: str | None = None) -> Done:
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", ["ingest", *arguments])
-            patch.setattr(sys, "stdin", io.StringIO() if answer is None else Terminal(answer))
-            capfd.readouterr()
-            with pytest.raises(SystemExit) as ended:
-                cli.main()
-        out, err = capfd.readouterr()
-        return Done(int(ended.value.code or 0), out, err)
-
-    return start
+    return runner(home, monkeypatch, capfd, DAGSTER_HOME=str(home / "dagster"))
 
 
 def said_by(engine: Engine, profile: str) -> set[str]:
