@@ -5,23 +5,27 @@ validate ──▶ store the text ──▶ extract it ──▶ fold the profil
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from sqlalchemy import select
+
 from ingest_pipeline.documents import Json
 from ingest_pipeline.errors import ExtractionError, InvalidInput
-from ingest_pipeline.extraction.base import Extractor, Kind, Status
+from ingest_pipeline.extraction.base import Extraction, Extractor, Kind, Status
 from ingest_pipeline.folding import fold_profiles
 from ingest_pipeline.llm.errors import LlmStopped
 from ingest_pipeline.pipeline import Pipeline
 from ingest_pipeline.store.direct import is_extracted, save_text
 from ingest_pipeline.store.documents import load_documents
 from ingest_pipeline.store.engine import reading
-from ingest_pipeline.store.extractions import save_extractions
+from ingest_pipeline.store.extractions import Selection, save_extractions
 from ingest_pipeline.store.facts import Fact, ProfileFacts, load_facts
 from ingest_pipeline.store.lookup import storable
+from ingest_pipeline.store.tables import DocumentRow
 from ingest_pipeline.store.texts import NONE
+from ingest_pipeline.store.upsert import select_in
 
 MAX_DATA_BYTES = 102_400
 """UTF-8 bytes of one text, as the HTTP API allows."""
@@ -92,6 +96,24 @@ def ingest_text(pipeline: Pipeline, profile_id: str, request: TextRequest) -> Te
     )
 
 
+def extract_stored(pipeline: Pipeline, profile_id: str, document_ids: Sequence[str]) -> None:
+    """Extract stored documents of a profile that still wait for it, together, and fold the profile.
+
+    What fails is kept as failed. Raises an LlmStopped when no call makes sense; what was finished by then is stored.
+    """
+    extractor = pipeline.extractor
+    query = select(DocumentRow.id).where(*Selection(extractor.fingerprint).conditions())
+    with reading(pipeline.engine) as connection:
+        waiting = [row.id for row in select_in(connection, query, DocumentRow.id, document_ids)]
+        documents = load_documents(connection, waiting)
+    extractions: list[Extraction] = []
+    try:
+        extractions.extend(extractor.extract(documents))
+    finally:
+        save_extractions(pipeline.engine, extractions, extractor.fingerprint, extractor.model, run_id=None)
+    _fold(pipeline, profile_id)
+
+
 def check_request(request: TextRequest) -> None:
     """Raises InvalidInput with the API's error code for what must not be stored."""
     if not isinstance(request.data, str) or not request.data.strip():
@@ -105,10 +127,11 @@ def check_request(request: TextRequest) -> None:
     if request.source is not None and not (isinstance(request.source, str) and storable(request.source)):
         raise InvalidInput("invalid_source", "source must be a string of valid Unicode", "source")
     if request.metadata is not None:
-        _check_metadata(request.metadata)
+        check_metadata(request.metadata)
 
 
-def _check_metadata(metadata: Json) -> None:
+def check_metadata(metadata: Json) -> None:
+    """Raises InvalidInput for what is not a JSON object that every database takes."""
     if not isinstance(metadata, dict):
         raise InvalidInput("invalid_metadata", "metadata must be a JSON object", "metadata")
     try:

@@ -4,6 +4,7 @@ import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -82,10 +83,16 @@ class Settings(BaseSettings):
     erasure_key: SecretStr | None = Field(None, min_length=16)
     api_key: SecretStr | None = None
     api_rpm: int = Field(600, gt=0)
+    proxy_rpm: int = Field(600, gt=0)
+    proxy_models: Annotated[tuple[str, ...], NoDecode] = ()
+    upstream_provider: str = ""
+    upstream_base_url: str | None = None
+    upstream_key: SecretStr | None = None
+    upstream_base_urls: Annotated[frozenset[str], NoDecode] = frozenset()
     trusted_proxies: Annotated[frozenset[str], NoDecode] = frozenset()
 
     @field_validator(
-        "internal_domains", "fallback_models", "imap_folders", "trusted_proxies",
+        "internal_domains", "fallback_models", "imap_folders", "trusted_proxies", "proxy_models", "upstream_base_urls",
         "exclude_columns", "source_rank", mode="before",
     )  # fmt: skip
     @classmethod
@@ -136,6 +143,15 @@ class Settings(BaseSettings):
     def _ranks_each_once(cls, value: tuple[Role, ...]) -> tuple[Role, ...]:
         if len(set(value)) < len(value) or set(value) != EVIDENCE_ROLES:
             raise ValueError("name each of field, signature, subject, note once, the most trusted first")
+        return value
+
+    @field_validator("upstream_base_url", "upstream_base_urls")
+    @classmethod
+    def _are_urls(cls, value: str | frozenset[str] | None) -> object:
+        for url in [value] if isinstance(value, str) else value or ():
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError("write addresses such as https://api.example.com/v1")
         return value
 
     @field_validator("timezone")

@@ -7,9 +7,10 @@ from importlib.metadata import version
 import anyio.to_thread
 from fastapi import FastAPI
 
-from ingest_pipeline.api import errors, health, ingesting, profiles
+from ingest_pipeline.api import chat, errors, health, ingesting, profiles
 from ingest_pipeline.api.guard import Guard
 from ingest_pipeline.api.services import open_services
+from ingest_pipeline.proxy.service import ChatProxy
 from ingest_pipeline.settings import Settings, load_settings
 
 THREADS = 64
@@ -23,9 +24,12 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         app.state.services = await anyio.to_thread.run_sync(open_services, settings)
+        app.state.proxy = ChatProxy(app.state.services.pipeline)
+        await anyio.to_thread.run_sync(app.state.proxy.start)
         try:
             yield
         finally:
+            await app.state.proxy.close()
             await anyio.to_thread.run_sync(app.state.services.close)
 
     # The pages that FastAPI has for its document load their scripts from elsewhere.
@@ -38,7 +42,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     errors.install(app)
-    for part in (health, ingesting, profiles):
+    for part in (health, ingesting, profiles, chat):
         app.include_router(part.router)
     key = settings.api_key.get_secret_value() if settings.api_key else None
     app.add_middleware(Guard, api_key=key, trusted_proxies=settings.trusted_proxies)

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from ingest_pipeline.api.rates import TooManyRequests
 from ingest_pipeline.documents import Json
 from ingest_pipeline.errors import ExtractionError, IngestError, InvalidInput, StoreUnavailable
+from ingest_pipeline.proxy.errors import NoRoom, NotAllowed, UpstreamFailed
 from ingest_pipeline.wire import error_json
 
 RETRY_AFTER_S = 30
@@ -51,6 +52,13 @@ def answer(error: IngestError) -> JSONResponse:
     if isinstance(error, Unauthorised):
         body = error_body(str(error), "authentication_error", error.code)
         return JSONResponse(body, 401, {"WWW-Authenticate": "Bearer"})
+    if isinstance(error, NotAllowed):
+        return JSONResponse(error_body(str(error), "permission_denied_error", error.code), 403)
+    if isinstance(error, NoRoom):
+        headers = {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
+        return JSONResponse(error_body(str(error), "rate_limit_error", error.code), 503, headers)
+    if isinstance(error, UpstreamFailed):
+        return _upstream_failed(error)
     if isinstance(error, TooLarge):
         return JSONResponse(error_body(str(error), "invalid_request_error", error.code), 400)
     if isinstance(error, InvalidInput):
@@ -63,6 +71,12 @@ def answer(error: IngestError) -> JSONResponse:
     if isinstance(error, StoreUnavailable):
         return JSONResponse(error_json(error), 503, {"Retry-After": str(RETRY_AFTER_S)})
     return JSONResponse(error_json(error), 500)
+
+
+def _upstream_failed(error: UpstreamFailed) -> JSONResponse:
+    body = error_body(str(error), "upstream_error", "upstream_error")
+    body["error"]["details"] = {"status": error.status, "code": error.upstream_code}
+    return JSONResponse(body, error.status, {"Retry-After": error.retry_after} if error.retry_after else None)
 
 
 def install(app: FastAPI) -> None:

@@ -33,6 +33,7 @@ class RateKind(StrEnum):
     """Each has a limit and an allowance of its own."""
 
     API = "api"
+    PROXY = "proxy"
 
 
 @dataclass(frozen=True, slots=True)

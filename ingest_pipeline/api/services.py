@@ -36,7 +36,7 @@ class Services:
 def open_services(settings: Settings) -> Services:
     """Raises ConfigurationError with one line that says what to do."""
     pipeline = open_pipeline(settings)
-    per_minute = {RateKind.API: settings.api_rpm}
+    per_minute = {RateKind.API: settings.api_rpm, RateKind.PROXY: settings.proxy_rpm}
     return Services(pipeline, RequestRates(settings.limits_url, per_minute), Erasures(pipeline))
 
 
@@ -77,6 +77,15 @@ Called = Annotated[Call, Depends(call_of)]
 
 def take_api(request: Request) -> None:
     """A dependency: count the request against the caller's allowance."""
+    _take(request, RateKind.API)
+
+
+def take_proxy(request: Request) -> None:
+    """As ``take_api``, of the LLM proxy's own allowance."""
+    _take(request, RateKind.PROXY)
+
+
+def _take(request: Request, kind: RateKind) -> None:
     services: Services = request.app.state.services
-    allowance = services.rates.take(RateKind.API, request.state.caller)
+    allowance = services.rates.take(kind, request.state.caller)
     request.scope["state"]["headers"] = allowance.headers()

@@ -178,6 +178,25 @@ class Limiter:
             state, now = self._load(tx)
             return self._verdict_when_open(tx, ticket, state, now, max_open_s)
 
+    def push_in(self, tokens: int, max_ahead_s: float) -> Permit:
+        """Leave to send one call now, for a person who waits for its answer.
+
+        Its slot is booked like any other, so that those who queue wait that much longer, and takes no lease. Raises
+        RateWaitTooLong (nothing is booked then) when bookings run further ahead or the provider has us wait, and an
+        LlmStopped when the stop flag is up. An open circuit is not waited for: the call tells whether it still holds.
+        """
+        self._open()
+        with self._db.write() as tx:
+            state, now = self._load(tx)
+            self._check_stop(state, now)
+            booked, start = gcra.book(state, self.rates, tokens, now)
+            blocked = max(0.0, booked.blocked_until - now)
+            ahead = gcra.seconds_until(booked, start, now)
+            if blocked or ahead > max_ahead_s:
+                raise RateWaitTooLong(blocked or ahead - max_ahead_s)
+            self._save(tx, booked, gcra.advance(state, now))
+        return Permit(tokens, None, booked.epoch, False, 0.0)
+
     def succeeded(self, permit: Permit, used_tokens: int | None = None) -> None:
         """End the call: it was answered, and took ``used_tokens``."""
         extra = 0 if used_tokens is None else used_tokens - permit.tokens

@@ -83,7 +83,7 @@ class Excerpts:
             self._offsets, turns, strict=False
         ):
             begin = offset + len(name) + 2
-            spans = _unquoted(text, begin) if ">" in text else ((begin, begin + len(text)),)
+            spans = unquoted(text, begin) if ">" in text else ((begin, begin + len(text)),)
             self._spans += [(start, end, role, speaker, name, native_id, occurred_at) for start, end in spans]
             self._first.append(len(self._spans))
 
@@ -125,7 +125,7 @@ def _windows(count: int, own: Sequence[int]) -> list[tuple[int, int]]:
     return windows
 
 
-def _unquoted(text: str, offset: int) -> list[tuple[int, int]]:
+def unquoted(text: str, offset: int) -> list[tuple[int, int]]:
     """One span per stretch of lines that the speaker did not quote."""
     spans: list[tuple[int, int]] = []
     position = offset

@@ -1,0 +1,94 @@
+"""Where a request goes: the configured upstream, or another that the caller may choose and pays for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from ingest_pipeline.errors import InvalidInput
+from ingest_pipeline.extraction.models import model_settings
+from ingest_pipeline.llm.transport import provider_of
+from ingest_pipeline.proxy.errors import NotAllowed
+from ingest_pipeline.settings import Settings
+
+KEY_HEADER, PROVIDER_HEADER, BASE_URL_HEADER = "x-upstream-key", "x-upstream-provider", "x-upstream-base-url"
+
+OPENAI = "openai"
+"""litellm's name for every server that speaks OpenAI's language, wherever it is."""
+
+PROVIDERS = frozenset(
+    {
+        OPENAI, "anthropic", "cerebras", "cohere_chat", "deepseek", "fireworks_ai", "gemini", "groq", "mistral",
+        "openrouter", "perplexity", "together_ai", "xai",
+    }
+)  # fmt: skip
+"""What a caller may choose: each has one public address of its own, which neither a model's name nor a parameter
+changes. litellm knows many others, some of which are wherever the request says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """``base_url`` None: the provider's own. ``key`` None: litellm looks into the environment.
+
+    ``is_callers``: the key is the caller's, and so is the bill. ``is_extractions``: it is where texts are extracted.
+    """
+
+    provider: str
+    base_url: str | None = None
+    key: SecretStr | None = None
+    is_callers: bool = False
+    is_extractions: bool = False
+
+    def model(self, name: str) -> str:
+        """litellm's name of a model there."""
+        return name if name.startswith(f"{self.provider}/") else f"{self.provider}/{name}"
+
+
+def configured_upstream(settings: Settings) -> Upstream:
+    """Of INGEST_UPSTREAM_…; where none is set, that of extraction."""
+    if settings.upstream_provider or settings.upstream_base_url or settings.upstream_key:
+        return Upstream(settings.upstream_provider or OPENAI, settings.upstream_base_url, settings.upstream_key)
+    if settings.model == "offline":
+        return Upstream(OPENAI, settings.api_base, settings.llm_api_key)
+    provider = provider_of(model_settings(settings.model, settings))
+    return Upstream(provider, settings.api_base, settings.llm_api_key, is_extractions=True)
+
+
+def choose_upstream(configured: Upstream, allowed_urls: frozenset[str], headers: Mapping[str, str]) -> Upstream:
+    """The upstream of a request.
+
+    The configured key goes to the configured upstream only: any other takes the caller's. Raises NotAllowed for an
+    address that is not in INGEST_UPSTREAM_BASE_URLS, InvalidInput for an unknown provider or a missing key.
+    """
+    key, provider, url = (_given(headers, name) for name in (KEY_HEADER, PROVIDER_HEADER, BASE_URL_HEADER))
+    provider = provider.lower() if provider else None
+    if provider not in PROVIDERS | {None, configured.provider}:
+        raise InvalidInput(
+            "invalid_upstream_provider", f"X-Upstream-Provider must be one of {', '.join(sorted(PROVIDERS))}"
+        )
+    own = configured.base_url and plain_url(configured.base_url)
+    if url and plain_url(url) != own and plain_url(url) not in {plain_url(each) for each in allowed_urls}:
+        raise NotAllowed(
+            "upstream_base_url_not_allowed", "this X-Upstream-Base-URL is not among INGEST_UPSTREAM_BASE_URLS"
+        )
+    is_other_provider = provider is not None and provider != configured.provider
+    is_other = is_other_provider or (url is not None and plain_url(url) != own)
+    if not is_other and not key:
+        return configured
+    if not key:
+        raise InvalidInput("missing_upstream_key", "an upstream other than the configured one needs X-Upstream-Key")
+    base_url = url or (None if is_other_provider else configured.base_url)
+    return Upstream(provider or (OPENAI if url else configured.provider), base_url, SecretStr(key), is_callers=True)
+
+
+def _given(headers: Mapping[str, str], name: str) -> str | None:
+    return (headers.get(name) or "").strip() or None
+
+
+def plain_url(url: str) -> str:
+    """The same for spellings that differ in the case of the host or a slash at the end."""
+    parts = urlsplit(url)
+    return parts._replace(
+        scheme=parts.scheme.lower(), netloc=parts.netloc.lower(), path=parts.path.rstrip("/")
+    ).geturl()

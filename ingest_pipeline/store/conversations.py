@@ -1,0 +1,118 @@
+"""What the LLM proxy reads and writes: what is known of a user, what they said."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Engine, select
+
+from ingest_pipeline.decay import decay
+from ingest_pipeline.documents import Json, Source
+from ingest_pipeline.errors import ProfileNotFound
+from ingest_pipeline.proxy.injection import Known
+from ingest_pipeline.proxy.said import Said
+from ingest_pipeline.store.documents import segment_json
+from ingest_pipeline.store.edits import hold_profile
+from ingest_pipeline.store.engine import reading, write
+from ingest_pipeline.store.erased import load_erased
+from ingest_pipeline.store.extractions import Selection
+from ingest_pipeline.store.tables import DocumentRow, Memory, Profile, TraitRow
+from ingest_pipeline.store.upsert import select_in, upsert
+
+ORIGIN = "llm_proxy"
+MEMORIES = 10
+"""As many are injected, the weightiest as of today."""
+_LOOKED_AT = 100
+"""Memories whose decay is worked out: those that were weightiest when they were said."""
+_TICK = timedelta(milliseconds=1)
+
+
+def load_known(engine: Engine, profile_id: str, now: datetime) -> Known:
+    """By three short queries."""
+    memories = (
+        select(Memory.type, Memory.content, Memory.importance, Memory.occurred_at, Memory.event_at)
+        .where(Memory.profile_id == profile_id)
+        .order_by(Memory.importance.desc(), Memory.occurred_at.desc(), Memory.id)
+        .limit(_LOOKED_AT)
+    )
+    traits = select(TraitRow.key, TraitRow.value, TraitRow.confidence).where(TraitRow.profile_id == profile_id)
+    with reading(engine) as connection:
+        summary = connection.execute(select(Profile.summary).where(Profile.id == profile_id)).scalar()
+        held = {row.key: (row.value, row.confidence) for row in connection.execute(traits)}
+        rows = list(connection.execute(memories))
+    rows.sort(key=lambda row: -row.importance * decay(row.type, row.occurred_at, row.event_at, now))
+    return Known(summary, held, tuple(row.content for row in rows[:MEMORIES]))
+
+
+def save_said(
+    engine: Engine, profile_id: str, said: Sequence[Said], metadata: Mapping[str, Json], now: datetime
+) -> list[str]:
+    """Store what is new of it and return those documents' ids; all of it or nothing.
+
+    Nothing when the profile was erased meanwhile. ``now`` dates what was said; what was said earlier in the same
+    conversation comes a moment before it, since nobody says when.
+    """
+    with reading(engine) as connection:
+        new = _unknown(connection, said)
+    if not new:
+        return []
+    latest = max(each.position for each in new)
+
+    def save(connection: Connection) -> None:
+        # It may have been merged since the caller found it.
+        holder = hold_profile(connection, profile_id)
+        erased = load_erased(connection)
+        blank = erased.blank if erased else str
+        rows = [
+            _row(each, holder, profile_id, blank(each.text), metadata, now, now - (latest - each.position) * _TICK)
+            for each in new
+        ]
+        upsert(connection, DocumentRow, rows)
+
+    try:
+        write(engine, save)
+    except ProfileNotFound:
+        return []
+    return [each.id for each in new]
+
+
+def _unknown(connection: Connection, said: Sequence[Said]) -> list[Said]:
+    query = select(DocumentRow.id, DocumentRow.record_key)
+    known = list(select_in(connection, query, DocumentRow.record_key, {each.record_key for each in said}))
+    ids, words = {row.id for row in known}, {row.record_key for row in known}
+    return [each for each in said if each.id not in ids and (each.now or each.record_key not in words)]
+
+
+def _row(
+    said: Said,
+    profile_id: str,
+    given_to: str,
+    text: str,
+    metadata: Mapping[str, Json],
+    now: datetime,
+    occurred_at: datetime,
+) -> dict[str, Any]:
+    return {
+        "id": said.id, "record_key": said.record_key, "identifier_id": None, "profile_id": profile_id,
+        "source": Source.DIRECT.value, "origin": ORIGIN, "kind": "message", "native_id": said.id, "text": text,
+        "segments": [segment_json(segment) for segment in said.segments], "metadata": dict(metadata),
+        "occurred_at": occurred_at, "modified_at": None, "content_hash": said.content_hash, "file_id": None,
+        "position": None, "superseded_at": None, "state": "pending", "fingerprint": None, "wanted": None,
+        "given_to": given_to, "created_at": now, "run_id": None,
+    }  # fmt: skip
+
+
+def load_unextracted(engine: Engine, fingerprint: str, limit: int) -> list[tuple[str, str]]:
+    """(profile, document) of what was said and never extracted: a server that was killed left it."""
+    query = (
+        select(DocumentRow.profile_id, DocumentRow.id)
+        .where(
+            *Selection(fingerprint, sources=frozenset({Source.DIRECT})).conditions(),
+            DocumentRow.state == "pending",
+            DocumentRow.origin == ORIGIN,
+        )
+        .order_by(DocumentRow.profile_id, DocumentRow.occurred_at, DocumentRow.id)
+        .limit(limit)
+    )
+    with reading(engine) as connection:
+        return [(row.profile_id, row.id) for row in connection.execute(query)]
