@@ -6,7 +6,7 @@ store ── pending keys ──▶ extractor (threads) ──▶ store        o
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -80,7 +80,7 @@ _Piece: TypeAlias = tuple[PartitionKey, list[str], int]
 
 def extract_pending(
     engine: Engine, extractor: Extractor, selection: Selection, threads: int = 1, run_id: str | None = None
-) -> Iterator[KeyOutcome]:
+) -> Generator[KeyOutcome, None, None]:
     """Extract the selected documents and yield each partition's outcome once all of it is stored.
 
     At most ``threads`` slices are with the extractor at a time. Documents that failed for a passing reason are tried

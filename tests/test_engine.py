@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 import ingest_pipeline.llm.tables
 import ingest_pipeline.store
 import ingest_pipeline.store.tables
+import ingest_pipeline.store.upload_tables
 from ingest_pipeline.documents import stable_id
 from ingest_pipeline.errors import ConfigurationError, StoreUnavailable
 from ingest_pipeline.store.base import Base

@@ -7,7 +7,7 @@ from importlib.metadata import version
 import anyio.to_thread
 from fastapi import FastAPI
 
-from ingest_pipeline.api import chat, errors, health, ingesting, profiles
+from ingest_pipeline.api import batches, chat, errors, health, ingesting, profiles
 from ingest_pipeline.api.guard import Guard
 from ingest_pipeline.api.services import open_services
 from ingest_pipeline.proxy.service import ChatProxy
@@ -42,7 +42,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     errors.install(app)
-    for part in (health, ingesting, profiles, chat):
+    for part in (health, ingesting, batches, profiles, chat):
         app.include_router(part.router)
     key = settings.api_key.get_secret_value() if settings.api_key else None
     app.add_middleware(Guard, api_key=key, trusted_proxies=settings.trusted_proxies)

@@ -33,6 +33,12 @@ class IngestBody(Body):
     occurredAt: Json = _field("When it was written; now, if left out.", type="string", format="date-time")
 
 
+class BatchLine(IngestBody):
+    """A line of a batch."""
+
+    profile: Json = _field("An id, an external id or an identifier such as an e-mail address.", type="string")
+
+
 class ProfileBody(Body):
     externalId: Json = _field("Your own id of the person.", type="string", minLength=1, maxLength=255)
 

@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from ingest_pipeline.api.erasures import Erasures
 from ingest_pipeline.api.rates import RateKind, RequestRates
+from ingest_pipeline.api.upload_worker import UploadWorker
 from ingest_pipeline.documents import Json
 from ingest_pipeline.editing import Editor
 from ingest_pipeline.pipeline import Pipeline, open_pipeline
@@ -26,9 +27,13 @@ class Services:
     pipeline: Pipeline
     rates: RequestRates
     erasures: Erasures
+    uploads: UploadWorker
 
     def close(self) -> None:
+        self.uploads.stop()
         self.erasures.close()
+        self.pipeline.extractor.close()  # ends waits for the provider
+        self.uploads.join()
         self.rates.close()
         self.pipeline.close()
 
@@ -37,7 +42,8 @@ def open_services(settings: Settings) -> Services:
     """Raises ConfigurationError with one line that says what to do."""
     pipeline = open_pipeline(settings)
     per_minute = {RateKind.API: settings.api_rpm, RateKind.PROXY: settings.proxy_rpm}
-    return Services(pipeline, RequestRates(settings.limits_url, per_minute), Erasures(pipeline))
+    rates = RequestRates(settings.limits_url, per_minute)
+    return Services(pipeline, rates, Erasures(pipeline), UploadWorker(pipeline))
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from ingest_pipeline.store.tables import (
     TraitHistory,
     TraitRow,
 )
+from ingest_pipeline.store.upload_tables import UploadLineRow
 from ingest_pipeline.store.upsert import IN_LIST, batches, select_in
 
 PAGE = 2_000
@@ -120,7 +121,7 @@ def erase_documents(connection: Connection, ids: Sequence[str]) -> Counter[str]:
     profiles |= {row.profile_id for row in holders}
     gone.update(erase_answers(connection, ids, profiles))
     for batch in batches(sorted(ids), IN_LIST):
-        for table in (Evidence, ObservationRow, ExtractionRow, LlmBatchDocumentRow):
+        for table in (Evidence, ObservationRow, ExtractionRow, LlmBatchDocumentRow, UploadLineRow):
             gone[table.__tablename__] += connection.execute(delete(table).where(table.document_id.in_(batch))).rowcount
         gone["documents"] += connection.execute(delete(DocumentRow).where(DocumentRow.id.in_(batch))).rowcount
     mark_changed(connection, profiles)

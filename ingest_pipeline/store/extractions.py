@@ -59,7 +59,7 @@ class PartitionKey:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which documents a run is about. Empty ``sources`` or ``profiles`` mean all.
+    """Which documents a run is about. Empty ``sources``, ``profiles`` or ``documents`` mean all.
 
     ``max_attempts``: documents that failed so often by this extractor, for a reason that stays, are left alone; None:
     they are not, nor are they when all are extracted anew.
@@ -70,6 +70,7 @@ class Selection:
     sources: frozenset[Source] = frozenset()
     profiles: frozenset[str] = frozenset()
     max_attempts: int | None = None
+    documents: frozenset[str] = frozenset()
 
     def conditions(self) -> list[ColumnElement[bool]]:
         current: list[ColumnElement[bool]] = [
@@ -87,6 +88,8 @@ class Selection:
             current.append(missing | DocumentRow.fingerprint.is_distinct_from(self.fingerprint))
         if self.sources:
             current.append(DocumentRow.source.in_(sorted(self.sources)))
+        if self.documents:
+            current.append(DocumentRow.id.in_(sorted(self.documents)))
         if self.max_attempts is not None and self.reextract is not Reextract.ALL:
             current.append(
                 ~exists().where(

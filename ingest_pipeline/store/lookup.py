@@ -83,24 +83,33 @@ def _living(connection: Connection, query: Select[Any]) -> str | None:
 def _by_identifier(connection: Connection, reference: str) -> str | None:
     for row in find_identifiers(connection, reference):
         if row.ambiguous:
-            raise InvalidInput(
-                "ambiguous_profile",
-                "several people claim this identifier; use a profile id, `ingest profiles --ambiguous` lists them",
-            )
+            raise ambiguous_identifier()
         if row.profile_id:
             return str(row.profile_id)
     return None
 
 
+def ambiguous_identifier() -> InvalidInput:
+    return InvalidInput(
+        "ambiguous_profile",
+        "several people claim this identifier; use a profile id, `ingest profiles --ambiguous` lists them",
+    )
+
+
 def find_identifiers(connection: Connection, reference: str) -> list[Row[Any]]:
     """What an identifier that somebody wrote may mean, likeliest first: (id, kind, value, profile_id, ambiguous)."""
-    kind, _, value = reference.partition(":")
-    spellings = [("email", reference.lower()), ("phone", _PUNCTUATION.sub("", reference))]
-    spellings += [(kind.lower(), value.lower() if kind.lower() == "email" else value)] if value else []
-    spellings.append(("external", reference))
+    pairs = spellings(reference)
     i = IdentifierRow
-    query = select(i.id, i.kind, i.value, i.profile_id, i.ambiguous).where(tuple_(i.kind, i.value).in_(spellings))
-    return sorted(connection.execute(query), key=lambda row: spellings.index((row.kind, row.value)))
+    query = select(i.id, i.kind, i.value, i.profile_id, i.ambiguous).where(tuple_(i.kind, i.value).in_(pairs))
+    return sorted(connection.execute(query), key=lambda row: pairs.index((row.kind, row.value)))
+
+
+def spellings(reference: str) -> list[tuple[str, str]]:
+    """The identifiers (kind, value) that somebody may mean, likeliest first."""
+    kind, _, value = reference.partition(":")
+    pairs = [("email", reference.lower()), ("phone", _PUNCTUATION.sub("", reference))]
+    pairs += [(kind.lower(), value.lower() if kind.lower() == "email" else value)] if value else []
+    return [*pairs, ("external", reference)]
 
 
 _PUNCTUATION = re.compile(r"[\s().-]")

@@ -3,7 +3,8 @@
 from alembic import context
 
 import ingest_pipeline.llm.tables
-import ingest_pipeline.store.tables  # noqa: F401 - fills the metadata
+import ingest_pipeline.store.tables
+import ingest_pipeline.store.upload_tables  # noqa: F401 - fills the metadata
 from ingest_pipeline.store.base import Base
 
 context.configure(

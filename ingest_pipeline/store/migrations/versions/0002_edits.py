@@ -1,4 +1,4 @@
-"""Edits by hand, conflicts, summaries, the audit log and what was erased."""
+"""Edits by hand, conflicts, summaries, the audit log, what was erased, uploads."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -38,6 +38,7 @@ def upgrade() -> None:
     # The view names columns of tables that SQLite rebuilds.
     op.execute("DROP VIEW lineage")
     _create_tables()
+    _create_upload_tables()
     _add_columns()
     _protect_audit_log()
     op.execute(LINEAGE)
@@ -86,6 +87,44 @@ def _create_tables() -> None:
         sa.Column("name", sa.String(length=32), nullable=False),
         sa.Column("value", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_store_state")),
+    )
+
+
+def _create_upload_tables() -> None:
+    op.create_table(
+        "uploads",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("stored", sa.Integer(), nullable=False),
+        sa.Column("rejected", sa.Integer(), nullable=False),
+        sa.Column("extracted", sa.Integer(), nullable=False),
+        sa.Column("failed", sa.Integer(), nullable=False),
+        sa.Column("problem", sa.String(length=64), nullable=True),
+        sa.Column("claimed_by", ID, nullable=True),
+        sa.Column("claimed_until", MOMENT, nullable=True),
+        sa.Column("turn_at", MOMENT, nullable=False),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("ended_at", MOMENT, nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_uploads")),
+    )
+    not_done = sa.text("state <> 'done'")
+    op.create_index("ix_uploads_open", "uploads", ["turn_at"], sqlite_where=not_done, postgresql_where=not_done)
+    op.create_table(
+        "upload_lines",
+        sa.Column("upload_id", ID, nullable=False),
+        sa.Column("line", sa.Integer(), nullable=False),
+        sa.Column("state", sa.String(length=8), nullable=False),
+        sa.Column("document_id", ID, nullable=True),
+        sa.Column("code", sa.String(length=64), nullable=True),
+        sa.Column("message", sa.String(), nullable=True),
+        sa.ForeignKeyConstraint(["upload_id"], ["uploads.id"], name=op.f("fk_upload_lines_upload_id_uploads")),
+        sa.PrimaryKeyConstraint("upload_id", "line", name=op.f("pk_upload_lines")),
+    )
+    op.create_index(op.f("ix_upload_lines_document_id"), "upload_lines", ["document_id"])
+    stored = sa.text("state = 'stored'")
+    op.create_index(
+        "ix_upload_lines_stored", "upload_lines", ["upload_id", "line"], sqlite_where=stored, postgresql_where=stored
     )
 
 
@@ -147,7 +186,7 @@ def downgrade() -> None:
         op.execute("DROP FUNCTION refuse_change")
     else:
         op.drop_table("audit_log")
-    for table in ("store_state", "erased", "edits"):
+    for table in ("upload_lines", "uploads", "store_state", "erased", "edits"):
         op.drop_table(table)
     with op.batch_alter_table("trait_history") as history:
         history.drop_column("edit_id")

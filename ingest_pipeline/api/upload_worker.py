@@ -1,0 +1,49 @@
+"""The thread of each server process that works on uploads; the store says whose turn it is."""
+
+import logging
+from threading import Event, Thread
+
+from sqlalchemy.exc import DBAPIError
+
+from ingest_pipeline.errors import IngestError
+from ingest_pipeline.pipeline import Pipeline
+from ingest_pipeline.uploads import work_once
+
+POLL_S = 5.0
+"""How often a process looks for uploads that another one left."""
+
+_log = logging.getLogger(__name__)
+
+
+class UploadWorker:
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._stopping, self._woken = Event(), Event()
+        self._thread = Thread(target=self._run, name="uploads", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There is something to do."""
+        self._woken.set()
+
+    def stop(self) -> None:
+        """Begin nothing any more."""
+        self._stopping.set()
+        self._woken.set()
+
+    def join(self) -> None:
+        """Wait until what was begun is stored."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                worked = work_once(self._pipeline, self._stopping)
+            except (IngestError, DBAPIError) as error:
+                # A database's message may quote values.
+                reason = str(error) if isinstance(error, IngestError) else type(error.orig).__name__
+                _log.error("a batch cannot go on: %s; it is tried again", reason)
+                worked = False
+            if not worked:
+                self._woken.wait(POLL_S)
+                self._woken.clear()
