@@ -36,6 +36,7 @@ _TRANSLATED = frozenset(
 )  # fmt: skip
 """What litellm translates for providers with a language of their own. Other names may be orders to litellm itself,
 such as an address to ask instead."""
+_PLACEHOLDER: list[dict[str, str]] = [{"role": "user", "content": "-"}]
 _LEFT_OUT = frozenset({"metadata", "store"})
 """OpenAI's own book-keeping, which means nothing elsewhere."""
 
@@ -121,11 +122,10 @@ class Forwarder:
     def _arguments(self, upstream: Upstream, body: Mapping[str, Json]) -> dict[str, Any]:
         from httpx import Timeout
 
-        rest = {name: value for name, value in body.items() if name not in ("model", "messages", "stream")}
+        rest = {name: value for name, value in body.items() if name not in ("model", "stream")}
         arguments: dict[str, Any] = {
             "model": upstream.model(body["model"]),
             "custom_llm_provider": upstream.provider,
-            "messages": body["messages"],
             "stream": bool(body.get("stream")),
             "api_base": upstream.base_url,
             "api_key": upstream.key.get_secret_value() if upstream.key else None,
@@ -134,12 +134,13 @@ class Forwarder:
             "num_retries": 0,
         }
         if upstream.provider == OPENAI:
-            client = self._client(upstream)
-            # Another endpoint for some models, whose answers have another shape.
-            return arguments | {"client": client, "extra_body": rest, "_skip_responses_api_bridge": True}
+            # As they are, past litellm's own reading of messages and parameters; and not by the other endpoint that it
+            # prefers for some models, whose answers have another shape.
+            as_it_is = {"messages": _PLACEHOLDER, "extra_body": rest, "_skip_responses_api_bridge": True}
+            return arguments | as_it_is | {"client": self._client(upstream)}
         # Tools that are servers would be called from here; looking for them needs a package that is not there.
         translated = {name: rest[name] for name in rest.keys() & _TRANSLATED}
-        return arguments | translated | {"_skip_mcp_handler": True}
+        return arguments | translated | {"messages": body["messages"], "_skip_mcp_handler": True}
 
     def _client(self, upstream: Upstream) -> Any:
         """The configured upstream's is kept; all share their connections."""

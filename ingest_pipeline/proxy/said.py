@@ -1,14 +1,12 @@
 """What the user said in a conversation: a document per message of theirs, with the two turns before it as context.
 
 A conversation comes again with every request, longer by a turn, and often without its beginning. So a document is known
-by the message's own words (``record_key``) and where they stand (``id``):
+by the message's own words (``record_key``) and the turn before them (``id``):
 
-    said just now, after the assistant's last turn   new unless the very same request was there before
+    said just now, after the assistant's last turn   new unless it was said before after the same turn
     said earlier                                     new unless the same words are known from this user
 """
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -54,15 +52,13 @@ def read_said(reference: str, messages: Sequence[Json]) -> list[Said]:
         return []
     turns = list(_turns(messages))
     answered = max((n for n, message in enumerate(messages) if message["role"] in _ANSWERS), default=-1)
-    earlier = hashlib.sha256()
     found: dict[str, Said] = {}
     for index, turn in enumerate(turns):
         if turn.role == "user":
             context = turns[max(0, index - TURNS_BEFORE) : index]
-            said = _said(reference, turn, context, earlier.hexdigest(), turn.position > answered)
+            said = _said(reference, turn, context, turn.position > answered)
             if said is not None:
                 found[said.id] = said
-        earlier.update(json.dumps([turn.role, turn.text]).encode())
     return list(found.values())
 
 
@@ -83,12 +79,13 @@ def message_text(message: Json) -> str:
     return content or ""
 
 
-def _said(reference: str, turn: _Turn, context: Sequence[_Turn], earlier: str, now: bool) -> Said | None:
+def _said(reference: str, turn: _Turn, context: Sequence[_Turn], now: bool) -> Said | None:
     text, segments = _with_context(turn, context)
     if not any(segment.role is Role.SUBJECT for segment in segments):
         return None
     record_key = stable_id("llm_proxy", reference, content_hash(turn.text))
-    return Said(stable_id("document", record_key, earlier), record_key, text, segments, now, turn.position)
+    before = content_hash(context[-1].text) if context else ""
+    return Said(stable_id("document", record_key, before), record_key, text, segments, now, turn.position)
 
 
 def _with_context(turn: _Turn, context: Sequence[_Turn]) -> tuple[str, tuple[Segment, ...]]:
