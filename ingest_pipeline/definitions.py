@@ -5,6 +5,7 @@ import uuid
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from assets.jobs import build_jobs, build_schedule
 from assets.partitions import register_profiles
 from assets.profile_tables import build_profile_tables
 from assets.source_assets import DIRECT, build_source_assets
-from ingest_pipeline.launch import RunOutcome
+from ingest_pipeline.launch import RecordedRun, RunOutcome
 from ingest_pipeline.partitions import Partitioning, load_partition_keys
 from ingest_pipeline.progress import LogProgress, Progress
 from ingest_pipeline.settings import PartitionBy, Settings, load_settings
@@ -93,6 +94,22 @@ def run_job(
                 instance.report_run_canceled(run)
             interrupted()
             raise
+
+
+def load_runs(limit: int) -> list[RecordedRun]:
+    """The latest runs of the instance of DAGSTER_HOME, the newest first."""
+    with dg.DagsterInstance.get() as instance:
+        return [
+            RecordedRun(
+                id=record.dagster_run.run_id,
+                job=record.dagster_run.job_name,
+                status=record.dagster_run.status.value.lower(),
+                created_at=record.create_timestamp,
+                started_at=datetime.fromtimestamp(record.start_time, UTC) if record.start_time else None,
+                ended_at=datetime.fromtimestamp(record.end_time, UTC) if record.end_time else None,
+            )
+            for record in instance.get_run_records(limit=limit)
+        ]
 
 
 def remove_partitions(engine: Engine) -> None:

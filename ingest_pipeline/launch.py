@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from ingest_pipeline.documents import Json
@@ -33,9 +34,26 @@ class RunOutcome:
     metadata: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedRun:
+    """A run as Dagster has it. ``status`` is Dagster's, in lower case: ``success``, ``failure``, ``started`` …"""
+
+    id: str
+    job: str
+    status: str
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+def dagster_home(settings: Settings) -> Path:
+    """As set by the caller, else ``$INGEST_HOME/dagster``."""
+    return Path(os.environ.get("DAGSTER_HOME") or settings.dagster_home).expanduser().resolve()
+
+
 def prepare_dagster_home(settings: Settings) -> Path:
-    """Make DAGSTER_HOME ready and export it: as set by the caller, else ``$INGEST_HOME/dagster``."""
-    home = Path(os.environ.get("DAGSTER_HOME") or settings.dagster_home).expanduser().resolve()
+    """Make DAGSTER_HOME ready and export it."""
+    home = dagster_home(settings)
     home.mkdir(parents=True, exist_ok=True)
     config = home / "dagster.yaml"
     if not config.exists():

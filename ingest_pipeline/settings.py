@@ -7,12 +7,22 @@ from typing import Annotated
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ingest_pipeline.documents import EVIDENCE_ROLES, Role, Source
 from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.extraction.personal import Personal
+from ingest_pipeline.record_links import RecordUrls, web_address
 from ingest_pipeline.retention import KeepDays
 from ingest_pipeline.sources.base import ReadOptions
 from ingest_pipeline.sources.imap_account import ImapAccount, parse_imap_url
@@ -90,6 +100,8 @@ class Settings(BaseSettings):
     upstream_key: SecretStr | None = None
     upstream_base_urls: Annotated[frozenset[str], NoDecode] = frozenset()
     trusted_proxies: Annotated[frozenset[str], NoDecode] = frozenset()
+    record_urls: Annotated[RecordUrls, NoDecode] = RecordUrls()
+    dagster_url: Annotated[str | None, AfterValidator(web_address)] = None
 
     @field_validator(
         "internal_domains", "fallback_models", "imap_folders", "trusted_proxies", "proxy_models", "upstream_base_urls",
@@ -111,7 +123,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name!r} is no kind of value that can be hidden; list some of {', '.join(known)}")
         return names
 
-    @field_validator("prices", "model_limits", mode="before")
+    @field_validator("prices", "model_limits", "record_urls", mode="before")
     @classmethod
     def _from_json(cls, value: object) -> object:
         if not isinstance(value, str):

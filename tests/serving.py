@@ -17,5 +17,6 @@ def serving(database_url: str, home: Path, key: str | None = KEY, **settings: ob
     """A client that sends the key."""
     app = create_app(Settings(home=home, database_url=database_url, api_key=key, **settings))  # type: ignore[arg-type]
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    with TestClient(app, headers=headers, raise_server_exceptions=False) as client:
+    # Without a key no other name is answered to.
+    with TestClient(app, "http://localhost", headers=headers, raise_server_exceptions=False) as client:
         yield client

@@ -150,7 +150,7 @@ def test_a_client_is_known_by_what_a_trusted_proxy_says(forwarded: str | None, c
         seen.append(scope["state"]["caller"])
         await Response()(scope, receive, send)
 
-    client = TestClient(Guard(app, None, frozenset({"testclient", "10.0.0.9"})))
+    client = TestClient(Guard(app, None, frozenset({"testclient", "10.0.0.9"})), "http://localhost")
     client.get("/x", headers={"X-Forwarded-For": forwarded} if forwarded else {})
     assert seen == [f"address {caller}"]
 

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from ingest_pipeline.api import batches, chat, errors, health, ingesting, profiles
 from ingest_pipeline.api.guard import Guard
+from ingest_pipeline.api.pages import viewer
 from ingest_pipeline.api.services import open_services
 from ingest_pipeline.proxy.service import ChatProxy
 from ingest_pipeline.settings import Settings, load_settings
@@ -27,7 +28,8 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.proxy = ChatProxy(app.state.services.pipeline)
         await anyio.to_thread.run_sync(app.state.proxy.start)
         try:
-            yield
+            with viewer.opened(app, settings):
+                yield
         finally:
             await app.state.proxy.close()
             await anyio.to_thread.run_sync(app.state.services.close)
@@ -44,6 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
     errors.install(app)
     for part in (health, ingesting, batches, profiles, chat):
         app.include_router(part.router)
+    viewer.install(app)
     key = settings.api_key.get_secret_value() if settings.api_key else None
     app.add_middleware(Guard, api_key=key, trusted_proxies=settings.trusted_proxies)
     return app

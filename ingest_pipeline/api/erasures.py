@@ -28,7 +28,7 @@ class Erasures:
         self._lock = Lock()
         self._stop = Event()
 
-    def begin(self, profile_id: str, actor: str) -> Future[Forgotten]:
+    def begin(self, profile_id: str, actor: str, via: Via = Via.API) -> Future[Forgotten]:
         """What is done; its ``proof`` is empty when the database's files could not be looked through.
 
         The future raises ProfileNotFound when somebody else was faster, StoreUnavailable when the server stops: the
@@ -37,7 +37,7 @@ class Erasures:
         with self._lock:
             running = self._running.get(profile_id)
             if running is None:
-                running = self._pool.submit(self._erase, profile_id, actor)
+                running = self._pool.submit(self._erase, profile_id, actor, via)
                 self._running[profile_id] = running
                 running.add_done_callback(partial(self._ended, profile_id))
             return running
@@ -50,11 +50,11 @@ class Erasures:
         self.stop()
         self._pool.shutdown(wait=True)
 
-    def _erase(self, profile_id: str, actor: str) -> Forgotten:
+    def _erase(self, profile_id: str, actor: str, via: Via) -> Forgotten:
         progress = _UntilStopped(self._stop)
         settings, engine = self._pipeline.settings, self._pipeline.engine
         refold = partial(fold_profiles, engine, self._pipeline.schema, rules=settings.fold_rules())
-        gone, remnants = erase(engine, profile_id, refold, actor, Via.API, progress)
+        gone, remnants = erase(engine, profile_id, refold, actor, via, progress)
         try:
             gone = replace(gone, proof=prove(engine, remnants, progress, searched_folders(settings)))
         except (StoreUnavailable, DBAPIError):

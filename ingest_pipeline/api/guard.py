@@ -4,13 +4,16 @@ Plain ASGI, so that a body that is too large is never held, let alone parsed.
 """
 
 import hmac
+import ipaddress
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ingest_pipeline.api.errors import TooLarge, Unauthorised, answer
 from ingest_pipeline.errors import IngestError
+from ingest_pipeline.proxy.errors import NotAllowed
 
 OPEN_PATHS = frozenset({"/health", "/ready"})
 """Answered without a key."""
@@ -43,7 +46,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, api_key: str | None, trusted_proxies: frozenset[str]) -> None:
         self.app, self.trusted_proxies = app, trusted_proxies
-        self._key = api_key.encode() if api_key else None
+        self._key = api_key or None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -52,6 +55,8 @@ class Guard:
         headers = Headers(scope=scope)
         scope.setdefault("state", {})["caller"] = self._caller(scope, headers)
         try:
+            if self._key is None:
+                _check_local(scope["method"], headers)
             if scope["path"] not in OPEN_PATHS and scope["path"].startswith(KEYED):
                 self._check_key(headers)
             limited = _limited(scope["path"], headers, receive)
@@ -66,12 +71,8 @@ class Guard:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if not token.strip() or scheme.lower() != "bearer":
             raise Unauthorised("missing_api_key", "send the key as `Authorization: Bearer KEY`")
-        if not self.is_key(token.strip()):
+        if not is_key(self._key, token.strip()):
             raise Unauthorised("invalid_api_key", "this key is not valid")
-
-    def is_key(self, token: str) -> bool:
-        """In constant time."""
-        return self._key is not None and hmac.compare_digest(token.encode("utf-8", "surrogateescape"), self._key)
 
     def _caller(self, scope: Scope, headers: Headers) -> str:
         """Whom rate limits count by: the key when there is one, else the client's address.
@@ -85,6 +86,42 @@ class Guard:
         while address in self.trusted_proxies and forwarded:
             address = forwarded.pop()
         return f"address {address}"
+
+
+def is_key(key: str | None, given: str) -> bool:
+    """In constant time."""
+    return key is not None and hmac.compare_digest(given.encode("utf-8", "surrogateescape"), key.encode())
+
+
+def _check_local(method: str, headers: Headers) -> None:
+    """Without a key whoever reaches the port is let in: a page of another site in this machine's browser must not be.
+
+    Its requests name their origin; and a name of its own that it lets point here (DNS rebinding) is not this machine's.
+    """
+    host = headers.get("host", "")
+    if not is_loopback(host):
+        raise NotAllowed("foreign_request", "without INGEST_API_KEY this server answers to localhost and 127.0.0.1 only")
+    if method not in ("GET", "HEAD", "OPTIONS") and is_foreign(headers):
+        raise NotAllowed("foreign_request", "a page of another site must not change anything here")
+
+
+def is_loopback(host: str) -> bool:
+    """Of a ``Host`` header."""
+    name = urlsplit(f"//{host}").hostname if "]" in host or "[" not in host else None
+    if name is None:
+        return False
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
+
+
+def is_foreign(headers: Headers) -> bool:
+    """Whether a browser says that a page of another origin sends this."""
+    origin = headers.get("origin")
+    if origin is None:
+        return headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
+    return urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
 
 
 def _limited(path: str, headers: Headers, receive: Receive) -> Receive:

@@ -34,6 +34,7 @@ class RateKind(StrEnum):
 
     API = "api"
     PROXY = "proxy"
+    LOGIN = "login"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,10 @@ ACTOR_HEADER = "X-Actor"
 """Who is at work behind the key, for the audit log; ``api`` when nobody says."""
 
 
+LOGINS_PER_MINUTE = 20
+"""Attempts of one address at the pages' login."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """One per process, safe to use from several threads."""
@@ -41,7 +45,7 @@ class Services:
 def open_services(settings: Settings) -> Services:
     """Raises ConfigurationError with one line that says what to do."""
     pipeline = open_pipeline(settings)
-    per_minute = {RateKind.API: settings.api_rpm, RateKind.PROXY: settings.proxy_rpm}
+    per_minute = {RateKind.API: settings.api_rpm, RateKind.PROXY: settings.proxy_rpm, RateKind.LOGIN: LOGINS_PER_MINUTE}
     rates = RequestRates(settings.limits_url, per_minute)
     return Services(pipeline, rates, Erasures(pipeline), UploadWorker(pipeline))
 

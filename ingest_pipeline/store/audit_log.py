@@ -25,11 +25,12 @@ _WHOLE_ID = 32
 
 
 class Via(StrEnum):
-    """The way in. ``JOB``: a run that an operator started in Dagster."""
+    """The way in. ``JOB``: a run that an operator started in Dagster. ``VIEWER``: the pages of ``ingest serve``."""
 
     CLI = "cli"
     API = "api"
     JOB = "job"
+    VIEWER = "viewer"
 
 
 class Audited(StrEnum):

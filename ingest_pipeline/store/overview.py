@@ -91,6 +91,14 @@ def load_overview(engine: Engine, rejected_limit: int = 20) -> Overview:
         )
 
 
+def count_open(engine: Engine) -> int:
+    """Documents that are pending or failed, by the index of those."""
+    d = DocumentRow
+    still = select(func.count()).where(d.state != "done", d.superseded_at.is_(None), d.profile_id.is_not(None))
+    with reading(engine) as connection:
+        return int(connection.execute(still).scalar_one())
+
+
 def _load_sources(connection: Any) -> tuple[SourceOverview, ...]:
     assigned = DocumentRow.profile_id.is_not(None)
     states = (
