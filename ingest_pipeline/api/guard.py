@@ -100,7 +100,9 @@ def _check_local(method: str, headers: Headers) -> None:
     """
     host = headers.get("host", "")
     if not is_loopback(host):
-        raise NotAllowed("foreign_request", "without INGEST_API_KEY this server answers to localhost and 127.0.0.1 only")
+        raise NotAllowed(
+            "foreign_request", "without INGEST_API_KEY this server answers to localhost and 127.0.0.1 only"
+        )
     if method not in ("GET", "HEAD", "OPTIONS") and is_foreign(headers):
         raise NotAllowed("foreign_request", "a page of another site must not change anything here")
 
