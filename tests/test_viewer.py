@@ -124,13 +124,13 @@ def test_no_form_does_anything_without_a_login(small: TestClient) -> None:
             assert (response.status_code, response.headers["Location"]) == (303, "/login")
 
 
-@pytest.mark.parametrize("key", ["", "wrong", f"{KEY}x", "ü", "\udc80"])
-def test_a_wrong_key_opens_nothing(small: TestClient, key: str) -> None:
+def test_a_wrong_key_opens_nothing(small: TestClient) -> None:
     small.cookies.clear()
-    response = log_in(small, key.encode("utf-8", "surrogatepass").decode("latin-1"))
-    assert response.status_code == 403
-    assert "not valid" in response.text
-    assert small.get("/profiles", follow_redirects=False).status_code == 303
+    for key in ("", "wrong", f"{KEY}x", "ü", "\x00"):
+        response = log_in(small, key)
+        assert response.status_code == 403
+        assert "not valid" in response.text
+        assert small.get("/profiles", follow_redirects=False).status_code == 303
 
 
 def test_attempts_are_limited(small: TestClient) -> None:
@@ -182,23 +182,23 @@ def test_a_session_that_was_not_signed_here_or_is_too_old_is_none() -> None:
     assert sessions.read(cookie) is None
 
 
-@pytest.mark.parametrize(
-    ("goal", "leads_to"),
-    [
-        ("/status", "/status"),
-        (f"/profiles/{OTHER}/facts/location", f"/profiles/{OTHER}/facts/location"),
-        ("", "/profiles"),
-        ("//evil.example", "/profiles"),
-        ("/\\evil.example", "/profiles"),
-        ("https://evil.example/", "/profiles"),
-        ("/profiles//evil.example", "/profiles"),
-        ("/profiles/../api", "/profiles/../api"),  # stays here, whatever a browser makes of it
-        ("/status\r\nX: y", "/profiles"),
-        ("javascript:alert(1)", "/profiles"),
-    ],
-)
-def test_a_login_leads_to_no_other_site(small: TestClient, goal: str, leads_to: str) -> None:
-    assert log_in(small, goal=goal).headers["Location"] == leads_to
+GOALS = [
+    ("/status", "/status"),
+    (f"/profiles/{OTHER}/facts/location", f"/profiles/{OTHER}/facts/location"),
+    ("", "/profiles"),
+    ("//evil.example", "/profiles"),
+    ("/\\evil.example", "/profiles"),
+    ("https://evil.example/", "/profiles"),
+    ("/profiles//evil.example", "/profiles"),
+    ("/profiles/../api", "/profiles/../api"),  # stays here, whatever a browser makes of it
+    ("/status\r\nX: y", "/profiles"),
+    ("javascript:alert(1)", "/profiles"),
+]
+
+
+def test_a_login_leads_to_no_other_site(small: TestClient) -> None:
+    for goal, leads_to in GOALS:
+        assert log_in(small, goal=goal).headers["Location"] == leads_to, goal
 
 
 def test_a_login_has_a_nonce_of_its_own(small: TestClient) -> None:
@@ -232,29 +232,29 @@ def test_without_a_key_there_is_no_login_but_a_token(tmp_path: Path) -> None:
         }
 
 
-@pytest.mark.parametrize(
-    ("host", "status"),
-    [
-        ("localhost", 200),
-        ("localhost:8000", 200),
-        ("127.0.0.1:8000", 200),
-        ("127.1.2.3", 200),
-        ("[::1]:8000", 200),
-        ("viewer.localhost", 200),
-        ("evil.example", 403),
-        ("evil.example:8000", 403),
-        ("localhost.evil.example", 403),
-        ("192.168.1.5", 403),
-        ("[::2]", 403),
-        ("[", 403),
-        ("", 403),
-    ],
-)
-def test_without_a_key_only_this_machine_is_answered(tmp_path: Path, host: str, status: int) -> None:
+HOSTS = [
+    ("localhost", 200),
+    ("localhost:8000", 200),
+    ("127.0.0.1:8000", 200),
+    ("127.1.2.3", 200),
+    ("[::1]:8000", 200),
+    ("viewer.localhost", 200),
+    ("evil.example", 403),
+    ("evil.example:8000", 403),
+    ("localhost.evil.example", 403),
+    ("192.168.1.5", 403),
+    ("[::2]", 403),
+    ("[", 403),
+    ("", 403),
+]
+
+
+def test_without_a_key_only_this_machine_is_answered(tmp_path: Path) -> None:
     """Whatever name another site lets point here; and its pages may not write."""
     with serving(f"sqlite:///{tmp_path / 'p.db'}", tmp_path, key=None) as client:
-        for path in ("/profiles", "/api/profiles", "/health"):
-            assert client.get(path, headers={"Host": host}).status_code == status
+        for host, status in HOSTS:
+            for path in ("/profiles", "/api/profiles", "/health"):
+                assert client.get(path, headers={"Host": host}).status_code == status, host
         foreign = {"Origin": "http://evil.example", "Content-Type": "application/json"}
         response = client.post("/api/profiles", content=b'{"externalId": "x"}', headers=foreign)
         assert (response.status_code, response.json()["error"]["code"]) == (403, "foreign_request")

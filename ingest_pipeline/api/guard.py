@@ -31,7 +31,8 @@ MAX_BODY_BYTES: tuple[tuple[str, int, str], ...] = (
 SECURITY_HEADERS: dict[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    # No more than other sites need to know, which is nothing; without any referrer forms would name no origin.
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -119,10 +120,12 @@ def is_loopback(host: str) -> bool:
 
 
 def is_foreign(headers: Headers) -> bool:
-    """Whether a browser says that a page of another origin sends this."""
-    origin = headers.get("origin")
+    """Whether a browser says that a page of another origin sends this. Over plain HTTP it may say so by Origin only."""
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        return site not in ("same-origin", "none")
     if origin is None:
-        return headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
+        return False
     return urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
 
 

@@ -7,6 +7,9 @@ from datetime import date
 
 WIDTH, HEIGHT = 720, 220
 LEFT, RIGHT, TOP, BOTTOM = 52, 8, 14, 26
+_NOTHING = 1e-9
+"""Dollars below which nothing was spent."""
+
 _GAP = 0.25
 """Of a day's width, left free between bars."""
 
@@ -57,7 +60,7 @@ def draw(spend: Mapping[date, float]) -> Chart:
 
 def _round_up(value: float) -> float:
     """To 1, 2 or 5 times a power of ten."""
-    if value <= 0:
+    if value < _NOTHING:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     return next(step * power for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9))

@@ -17,6 +17,9 @@ MEMORIES_SHOWN = 30
 
 EVENTS_SHOWN = 40
 
+REJECTED = "rejected"
+"""Why a value ended that somebody rejected."""
+
 
 @dataclass(frozen=True, slots=True)
 class TraitLine:
@@ -109,7 +112,7 @@ def view_profile(
     return ProfileView(
         conflicts=tuple(_conflicts(facts.traits, schema)),
         traits=tuple(_trait_groups(facts.traits, before, schema)),
-        ended=tuple((label_of(schema, key), tuple(past)) for key, past in before.items() if key not in has),
+        ended=tuple(_ended(before, has, schema)),
         absent=tuple(trait for trait in schema.traits if trait.key not in has),
         memories=tuple(_memory_groups(facts.memories, everything)),
         events=tuple(shown),
@@ -117,6 +120,14 @@ def view_profile(
         rejected=tuple(_rejected(stands, schema)),
         written_summary=stands.summary is not None,
     )
+
+
+def _ended(before: dict[str, list[Past]], has: set[str], schema: TraitSchema) -> Iterator[tuple[str, tuple[Past, ...]]]:
+    """Traits that have no value any more. What was rejected never held."""
+    for key, pasts in before.items():
+        held = tuple(past for past in pasts if past.reason != REJECTED)
+        if held and key not in has:
+            yield label_of(schema, key), held
 
 
 def _conflicts(traits: Iterable[Fact], schema: TraitSchema) -> Iterator[Conflict]:
@@ -134,7 +145,8 @@ def _trait_groups(traits: Iterable[Fact], before: dict[str, list[Past]], schema:
     order = {trait.key: n for n, trait in enumerate(schema.traits)}
     lines: dict[str, list[TraitLine]] = {}
     for fact in sorted(traits, key=lambda fact: (order.get(fact.key, len(order)), fact.key)):
-        line = TraitLine(fact, label_of(schema, fact.key), tuple(before.get(fact.key, ())))
+        held = tuple(past for past in before.get(fact.key, ()) if past.reason != REJECTED)
+        line = TraitLine(fact, label_of(schema, fact.key), held)
         lines.setdefault(fact.category or "general", []).append(line)
     for category, found in lines.items():
         yield Group(category.replace("_", " ").capitalize(), tuple(found))
@@ -159,7 +171,7 @@ def _memory_groups(memories: Sequence[Fact], everything: bool) -> Iterator[Group
 def _events(facts: ProfileFacts, edits: Iterable[Edit], schema: TraitSchema) -> Iterator[Event]:
     """What was said of which day, and what was decided when."""
     for past in facts.history:
-        if past.valid_from:
+        if past.valid_from and past.reason != REJECTED:
             label = label_of(schema, past.key)
             until = f"until {past.valid_to:%-d %b %Y}" if past.valid_to else "no longer"
             yield Event(past.valid_from, "past", f"{label}: {value_text(past.value)}", until, past.key)

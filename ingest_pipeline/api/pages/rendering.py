@@ -9,7 +9,6 @@ from datetime import datetime
 from functools import lru_cache
 from importlib import resources
 from typing import Any, Protocol
-from urllib.parse import quote
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -96,7 +95,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {
-        "value": value_text, "day": day, "moment": moment, "number": number, "count": count, "segment": segment,
+        "value": value_text, "day": day, "moment": moment, "number": number, "count": count,
         "role": voice, "money": money,
     }  # fmt: skip
     made.globals |= {"static": static_path, "kind_of": kind_of}
@@ -142,11 +141,6 @@ def number(n: float) -> str:
 def count(n: int, one: str, many: str | None = None) -> str:
     """``3 memories``."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"
-
-
-def segment(text: object) -> str:
-    """As part of a path."""
-    return quote(str(text), safe="")
 
 
 _VOICES = {
