@@ -9,6 +9,7 @@ One run handles exactly the partitions that have work and records each by itself
 so ops pass nothing on, and a retried step skips it.
 """
 
+import uuid
 from functools import partial
 
 import dagster as dg
@@ -62,7 +63,10 @@ class TargetConfig(dg.Config):
 
 
 class TextConfig(dg.Config):
-    document_id: str = Field(description="The id of a stored document. The text itself never goes into run config.")
+    document_id: str = Field(
+        description="The id of a document that `ingest text --store-only` stored: source, metadata, traits and what is "
+        "wanted of it are kept there. The text itself never goes into run config."
+    )
 
 
 def build_jobs(partitioning: Partitioning) -> list[dg.JobDefinition]:
@@ -161,7 +165,12 @@ def _build_ops(partitioning: Partitioning) -> list[dg.OpDefinition]:
     ) -> None:
         with reported():
             profile, source = profile_of_document(store.engine, config.document_id)
-        selection = Selection(llm.extractor.fingerprint, sources=frozenset({source}), profiles=frozenset({profile}))
+        selection = Selection(
+            llm.extractor.fingerprint,
+            sources=frozenset({source}),
+            profiles=frozenset({profile}),
+            documents=frozenset({str(uuid.UUID(config.document_id))}),
+        )
         _extract(context, selection, store, llm, partitioning, progress)
 
     @dg.op(

@@ -14,6 +14,7 @@ from sqlalchemy import select
 from ingest_pipeline.documents import Json
 from ingest_pipeline.errors import ExtractionError, InvalidInput
 from ingest_pipeline.extraction.base import Extraction, Extractor, Kind, Status
+from ingest_pipeline.extraction.definitions import given_definitions
 from ingest_pipeline.folding import fold_profiles
 from ingest_pipeline.llm.errors import LlmStopped
 from ingest_pipeline.pipeline import Pipeline
@@ -35,7 +36,10 @@ MAX_METADATA_BYTES = 16_384
 
 @dataclass(frozen=True, slots=True)
 class TextRequest:
-    """A text about one profile. ``source`` is the caller's own word for where it comes from, kept verbatim."""
+    """A text about one profile. ``source`` is the caller's own word for where it comes from, kept verbatim.
+
+    ``traits``: a list of trait schemas that hold for this text.
+    """
 
     data: str
     source: str | None = None
@@ -43,6 +47,7 @@ class TextRequest:
     extract_traits: bool = True
     extract_memories: bool = True
     occurred_at: datetime | None = None
+    traits: Json = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +77,11 @@ def ingest_text(pipeline: Pipeline, profile_id: str, request: TextRequest) -> Te
     ``ingest retry`` or a repeated call finishes it.
     """
     check_request(request)
+    definitions = given_definitions(request.traits, pipeline.schema)
     # What is still to be folded for other reasons is not this text's doing.
     _fold(pipeline, profile_id)
     before = load_facts(pipeline.engine, profile_id)
-    document_id = save_text(
-        pipeline.engine,
-        profile_id,
-        request.data,
-        request.source,
-        request.metadata,
-        request.occurred_at or datetime.now(UTC),
-        wanted(request),
-    )
+    document_id = _save(pipeline, profile_id, request, definitions)
     if wanted(request) != NONE and not is_extracted(pipeline.engine, document_id, pipeline.extractor.fingerprint):
         _extract(pipeline, pipeline.extractor, document_id)
     _fold(pipeline, profile_id)
@@ -93,6 +91,25 @@ def ingest_text(pipeline: Pipeline, profile_id: str, request: TextRequest) -> Te
         profile=after,
         traits=tuple(_changes(before.traits, after.traits, document_id)) if request.extract_traits else (),
         memories=tuple(_changes(before.memories, after.memories, document_id)) if request.extract_memories else (),
+    )
+
+
+def store_text(pipeline: Pipeline, profile_id: str, request: TextRequest) -> str:
+    """Store one text, to be extracted later; returns the document's id. Raises InvalidInput."""
+    check_request(request)
+    return _save(pipeline, profile_id, request, given_definitions(request.traits, pipeline.schema))
+
+
+def _save(pipeline: Pipeline, profile_id: str, request: TextRequest, definitions: str | None) -> str:
+    return save_text(
+        pipeline.engine,
+        profile_id,
+        request.data,
+        request.source,
+        request.metadata,
+        request.occurred_at or datetime.now(UTC),
+        wanted(request),
+        definitions,
     )
 
 

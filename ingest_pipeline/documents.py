@@ -140,7 +140,10 @@ Item: TypeAlias = Record | Rejected | Skipped
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A unit of raw text about one profile. Immutable: changed text is another document."""
+    """A unit of raw text about one profile. Immutable: changed text is another document.
+
+    ``definitions``: traits that were given with it, as ``extraction.definitions`` writes them.
+    """
 
     id: str
     source: Source
@@ -151,6 +154,7 @@ class Document:
     occurred_at: datetime | None
     profile_id: str | None = None
     subject_name: str | None = None
+    definitions: str | None = None
 
     def evidence_segments(self) -> list[Segment]:
         """The spans that may prove something about the subject."""

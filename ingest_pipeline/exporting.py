@@ -140,6 +140,7 @@ def _document_json(row: Row[Any]) -> dict[str, Json]:
         "text": row.text,
         "segments": row.segments,
         "metadata": row.metadata,
+        "traits": row.definitions and json.loads(row.definitions),
         "occurredAt": wire.time_json(row.occurred_at),
         "supersededAt": wire.time_json(row.superseded_at),
     }

@@ -8,10 +8,12 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
 from ingest_pipeline.duplicates import candidates
+from ingest_pipeline.edits import Target
 from ingest_pipeline.extraction.base import Kind
 from ingest_pipeline.extraction.traits import TraitSchema
 from ingest_pipeline.fold import fold, fold_fingerprint
 from ingest_pipeline.states import DEFAULT_RULES, ProfileState, Rules
+from ingest_pipeline.store.definitions import profile_schemas
 from ingest_pipeline.store.fold_rules import mark_outdated
 from ingest_pipeline.store.profiles import Folded, Unfolded, load_unfolded, save_states
 
@@ -49,11 +51,12 @@ def fold_profiles(
         mark_outdated(engine, fingerprint)
 
     def save(page: Sequence[Unfolded]) -> list[Folded]:
+        own = profile_schemas(engine, [u.profile_id for u in page if _has_others(u, schema)], schema)
         complete: list[tuple[Unfolded, ProfileState]] = []
         by_words: list[tuple[Unfolded, ProfileState]] = []
         for u in page:
             vectors = _vectors(u, embed) if rules.embedding_model else {}
-            state = fold(u.profile_id, u.observations, u.edits, schema, rules, moment, vectors)
+            state = fold(u.profile_id, u.observations, u.edits, own.get(u.profile_id, schema), rules, moment, vectors)
             (by_words if vectors is None else complete).append((u, state))
         saved = save_states(engine, complete, fingerprint) if complete else []
         return saved + (save_states(engine, by_words, BY_WORDS) if by_words else [])
@@ -64,6 +67,13 @@ def fold_profiles(
         except IntegrityError:  # a document that proves something was erased since it was loaded
             for current in load_unfolded(engine, [u.profile_id for u in page], as_of=moment):
                 yield from save(current)
+
+
+def _has_others(unfolded: Unfolded, schema: TraitSchema) -> bool:
+    """Whether there are claims or decisions about traits that are not the schema's: given with a text, perhaps."""
+    claimed = (o.key for o in unfolded.observations if o.kind is Kind.TRAIT)
+    decided = (e.key for e in unfolded.edits if e.kind is Target.TRAIT)
+    return any(schema.get(key) is None for key in (*claimed, *decided))
 
 
 def _vectors(unfolded: Unfolded, embed: Embed | None) -> Mapping[str, Sequence[float]] | None:

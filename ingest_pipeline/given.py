@@ -1,9 +1,10 @@
-"""What ``ingest text`` is given on the command line, in a file or on stdin."""
+"""What ``ingest text`` is given on the command line, in a file or on stdin; times as the API takes them."""
 
 import json
 import sys
 from codecs import BOM_UTF8
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ingest_pipeline.direct import MAX_DATA_BYTES
@@ -43,3 +44,29 @@ def given_metadata(metadata: str | None) -> dict[str, Json] | None:
     if not isinstance(value, dict):
         raise InvalidInput("invalid_metadata", "metadata must be a JSON object", "metadata")
     return value
+
+
+def given_moment(value: Json) -> datetime | None:
+    """An ISO 8601 time; without a zone it is in UTC. Raises InvalidInput (``invalid_occurred_at``)."""
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidInput(
+            "invalid_occurred_at", "occurredAt must be an ISO 8601 time such as 2024-05-03T09:30:00Z", "occurredAt"
+        ) from None
+
+
+def given_traits(file: Path | None) -> Json:
+    """The list of trait schemas in a JSON file, which may hold it under ``traits``. Raises InvalidInput."""
+    if file is None:
+        return None
+    try:
+        value = json.loads(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InvalidInput("invalid_trait_schema", f"cannot read the traits: {error.strerror}", "traits") from None
+    except (ValueError, RecursionError):
+        raise InvalidInput("invalid_trait_schema", "the file with the traits is not JSON", "traits") from None
+    return value.get("traits", value) if isinstance(value, dict) else value

@@ -347,6 +347,27 @@ def test_text_extracts_only_what_is_asked_for(ingest: Run, copy: Path) -> None:
     assert (only_traits["memories"], only_traits["stats"]["traitsUpdated"]) == ([], 1)
 
 
+def test_text_takes_traits_of_its_own_and_its_time(ingest: Run, copy: Path, tmp_path: Path) -> None:
+    place = {"INGEST_HOME": str(copy)}
+    traits = [{"key": "location", "valueType": "string", "extraction": {"enabled": False}}]
+    for name, content in (("list.json", traits), ("file.json", {"traits": traits})):
+        (tmp_path / name).write_text(json.dumps(content))
+        said = ("text", ANA, "--data", f"I love {name}. I moved to Rome.", "--occurred-at", "2024-05-01T10:00:00Z")
+        answer = ingest(*said, "--trait-schema", str(tmp_path / name), **place).json
+        found = answer["extracted"]["traits"] + answer["extracted"]["memories"]
+        said_at = [e["occurredAt"] for f in found for e in f["evidence"] if e["documentId"] == answer["documentId"]]
+        assert set(said_at) == {"2024-05-01T10:00:00.000Z"}
+        assert not any(f.get("key") == "location" and f["value"] == "Rome" for f in found)
+
+
+def test_text_that_is_only_stored_waits_for_the_next_sync(ingest: Run, copy: Path) -> None:
+    place = {"INGEST_HOME": str(copy)}
+    stored = ingest("text", ANA, "--data", "I love fencing.", "--store-only", **place).json
+    assert set(stored) == {"profileId", "documentId"}
+    sources = ingest("status", "--json", **place).json["sources"]
+    assert next(each for each in sources if each["source"] == "direct")["pending"] == 1
+
+
 def test_text_creates_a_profile_only_when_told_to(ingest: Run, copy: Path) -> None:
     """Once; an identifier that points at somebody is that person, and a bad text creates nobody."""
     place = {"INGEST_HOME": str(copy)}
@@ -379,6 +400,8 @@ def test_text_creates_a_profile_only_when_told_to(ingest: Run, copy: Path) -> No
         (("-",), "é".encode() * (MAX_DATA_BYTES // 2) + b"x", "data_too_large"),
         (("-",), "é".encode() * MAX_DATA_BYTES, "data_too_large"),
         (("--data", "é" * (MAX_DATA_BYTES // 2) + "x"), b"", "data_too_large"),
+        (("--data", "x", "--occurred-at", "yesterday"), b"", "invalid_occurred_at"),
+        (("--data", "x", "--trait-schema", "/nonexistent"), b"", "invalid_trait_schema"),
         (("--data", "x", "--metadata", "[1]"), b"", "invalid_metadata"),
         (("--data", "x", "--metadata", "{"), b"", "invalid_metadata"),
         (("--data", "x", "--metadata", '{"a": NaN}'), b"", "invalid_metadata"),

@@ -1,5 +1,6 @@
 """The op jobs: one run does exactly what is to be done, records it by partition, and says in one line what failed."""
 
+import json
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -9,15 +10,17 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from sqlalchemy import select
 
 from assets import steps
 from ingest_pipeline.demo.inbox import generate
-from ingest_pipeline.direct import TextRequest, ingest_text
+from ingest_pipeline.direct import TextRequest, ingest_text, store_text
 from ingest_pipeline.launch import prepare_dagster_home
 from ingest_pipeline.pipeline import open_pipeline
 from ingest_pipeline.settings import load_settings
-from ingest_pipeline.store.direct import save_text
+from ingest_pipeline.store.tables import DocumentRow
 from tests.orchestration import ANA, BEN, CYD, Workplace, failure, materialized, metadata, partitions
+from tests.serving import serving
 
 TABLES = {"profiles", "traits", "memories", "lineage"}
 SOURCES = {"crm_documents", "email_documents", "chat_documents"}
@@ -232,16 +235,55 @@ def test_resync_touches_the_chosen_profiles(place: Workplace) -> None:
 
 
 def test_ingest_text_extracts_a_stored_document(place: Workplace) -> None:
-    """The run's config carries the document's id, not the text."""
+    """That one alone. The run's config carries its id, not the text: what goes with it is stored with it."""
     place.run()
     profile, key = place.profiles()[BEN]
-    document = save_text(place.engine, profile, "I live in Madrid.", "form", None, datetime(2024, 5, 1, tzinfo=UTC))
+    city = {"key": "city", "valueType": "enum", "enumValues": ["Madrid"]}
+    at = datetime(2024, 5, 1, tzinfo=UTC)
+    pipeline = open_pipeline(load_settings())
+    store_text(pipeline, profile, TextRequest("I live in Porto."))
+    request = TextRequest("I live in Madrid.", "form", {"a": 1}, extract_memories=False, occurred_at=at, traits=[city])
+    document = store_text(pipeline, profile, request)
+    pipeline.close()
 
     result = place.run("ingest_text", {"text_extract_op": {"document_id": document}})
 
     assert result.success
     assert partitions(result, "extractions") == {f"{key}|direct"}
     assert partitions(result, "traits") == {key}
+    with place.engine.connect() as connection:
+        rows = list(
+            connection.execute(select(DocumentRow).where(DocumentRow.source == "direct").order_by(DocumentRow.state))
+        )
+    assert [row.state for row in rows] == ["done", "pending"]
+    assert (rows[0].id, rows[0].wanted, rows[0].occurred_at) == (document, "trait", at)
+    assert "city" in rows[0].definitions
+
+
+def test_texts_over_http_are_recorded_by_the_next_sync(place: Workplace) -> None:
+    """One by one, many at once, and whatever no server got to."""
+    place.run()
+    settings = load_settings()
+    known = place.profiles()
+    with serving(settings.database_url, settings.home, key=None) as client:
+        assert client.post(f"/api/profiles/{ANA}/ingest", json={"data": "I live in Madrid."}).status_code == 200
+        line = json.dumps({"profile": BEN, "data": "I live in Faro."})
+        job = client.post("/api/ingest/batch", content=line).json()["job"]["id"]
+        done = client.get(f"/api/ingest/batch/{job}").json()["job"]
+        assert done["stored"] == 1
+        new = client.post("/api/profiles", json={"externalId": "new@acme.example"}).json()["profile"]["id"]
+    store = open_pipeline(settings)
+    store_text(store, new, TextRequest("I live in Bergen."))
+    store.close()
+
+    result = place.run()
+
+    assert result.success
+    people = {known[ANA][1], known[BEN][1], place.profiles()["new@acme.example"][1]}
+    assert partitions(result, "extractions") == {f"{key}|direct" for key in people}
+    assert partitions(result, "traits") == people
+    assert {place.status("extractions")[f"{key}|direct"] for key in people} == {"MATERIALIZED"}
+    assert materialized(place.run()) == dict.fromkeys(SOURCES, 1)
 
 
 def test_texts_stored_outside_are_recorded_by_the_next_sync(place: Workplace) -> None:

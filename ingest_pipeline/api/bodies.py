@@ -30,6 +30,11 @@ class IngestBody(Body):
     metadata: Json = _field("Kept with the text, at most 16 KB.", type="object")
     extractTraits: Json = _field("Fold traits of it in.", True, type="boolean")
     extractMemories: Json = _field("Fold memories of it in.", True, type="boolean")
+    traits: Json = _field(
+        "Trait schemas for this text, as in the trait schema's file, beside the ones there are.",
+        type="array",
+        items={"type": "object", "required": ["key", "valueType"]},
+    )
     occurredAt: Json = _field("When it was written; now, if left out.", type="string", format="date-time")
 
 

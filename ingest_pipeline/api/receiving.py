@@ -4,6 +4,7 @@ Memory holds a page of lines, whatever the body's size.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
@@ -12,6 +13,7 @@ from ingest_pipeline.api.bodies import BatchLine
 from ingest_pipeline.api.requests import text_request
 from ingest_pipeline.direct import TextRequest, check_request, wanted
 from ingest_pipeline.errors import InvalidInput
+from ingest_pipeline.extraction.definitions import given_definitions
 from ingest_pipeline.pipeline import Pipeline
 from ingest_pipeline.store.engine import reading
 from ingest_pipeline.store.lookup import storable
@@ -81,24 +83,31 @@ class Receiver:
             return
         if self.upload_id is None:
             self.upload_id = begin_upload(self._pipeline.engine, self._actor)
-        requests: dict[int, tuple[str, TextRequest]] = {}
+        requests: dict[int, _Request] = {}
         rejected = []
         for number, line in lines:
             try:
-                requests[number] = _read(line)
+                requests[number] = self._read(line)
             except InvalidInput as error:
                 rejected.append(LineFailure(number, error.code, str(error)))
         texts, unknown = self._resolve(requests)
         store_lines(self._pipeline.engine, self.upload_id, texts, rejected + unknown)
 
-    def _resolve(
-        self, requests: Mapping[int, tuple[str, TextRequest]]
-    ) -> tuple[dict[int, GivenText], list[LineFailure]]:
+    def _read(self, line: bytes | None) -> "_Request":
+        """The profile that is meant, and the text. Raises InvalidInput."""
+        body = _body(line)
+        if not isinstance(body.profile, str) or not storable(body.profile):
+            raise InvalidInput("invalid_profile", "profile must be an id, an external id or an identifier", "profile")
+        request = text_request(body)
+        check_request(request)
+        return _Request(body.profile, request, given_definitions(request.traits, self._pipeline.schema))
+
+    def _resolve(self, requests: Mapping[int, "_Request"]) -> tuple[dict[int, GivenText], list[LineFailure]]:
         with reading(self._pipeline.engine) as connection:
-            profiles = find_profiles(connection, {reference for reference, _ in requests.values()})
+            profiles = find_profiles(connection, {request.profile for request in requests.values()})
         texts, unknown = {}, []
-        for number, (reference, request) in requests.items():
-            profile = profiles[reference]
+        for number, request in requests.items():
+            profile = profiles[request.profile]
             if isinstance(profile, InvalidInput):
                 unknown.append(LineFailure(number, profile.code, str(profile)))
             else:
@@ -111,8 +120,14 @@ class Receiver:
             end_receiving(self._pipeline.engine, self.upload_id)
 
 
-def _read(line: bytes | None) -> tuple[str, TextRequest]:
-    """The profile that is meant, and the text. Raises InvalidInput."""
+@dataclass(frozen=True, slots=True)
+class _Request:
+    profile: str
+    text: TextRequest
+    definitions: str | None
+
+
+def _body(line: bytes | None) -> BatchLine:
     if line is None:
         raise InvalidInput("data_too_large", f"the line exceeds {MAX_LINE_BYTES:,} bytes")
     try:
@@ -121,20 +136,10 @@ def _read(line: bytes | None) -> tuple[str, TextRequest]:
         value = None
     if not isinstance(value, dict):
         raise InvalidInput("invalid_json", "the line must be a JSON object")
-    body = BatchLine.model_validate(value)
-    if not isinstance(body.profile, str) or not storable(body.profile):
-        raise InvalidInput("invalid_profile", "profile must be an id, an external id or an identifier", "profile")
-    request = text_request(body)
-    check_request(request)
-    return body.profile, request
+    return BatchLine.model_validate(value)
 
 
-def _given(profile_id: str, request: TextRequest) -> GivenText:
-    return GivenText(
-        profile_id,
-        request.data,
-        request.occurred_at or datetime.now(UTC),
-        request.source,
-        request.metadata,
-        wanted(request),
-    )
+def _given(profile_id: str, request: _Request) -> GivenText:
+    text = request.text
+    occurred_at = text.occurred_at or datetime.now(UTC)
+    return GivenText(profile_id, text.data, occurred_at, text.source, text.metadata, wanted(text), request.definitions)

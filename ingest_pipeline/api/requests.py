@@ -1,11 +1,9 @@
 """Texts as they are given over HTTP, to the core's own request, which checks the rest."""
 
-from datetime import UTC, datetime
-
 from ingest_pipeline.api.bodies import IngestBody
 from ingest_pipeline.direct import TextRequest
-from ingest_pipeline.documents import Json
 from ingest_pipeline.errors import InvalidInput
+from ingest_pipeline.given import given_moment
 
 
 def text_request(body: IngestBody) -> TextRequest:
@@ -22,18 +20,6 @@ def text_request(body: IngestBody) -> TextRequest:
         metadata=body.metadata,
         extract_traits=body.extractTraits,
         extract_memories=body.extractMemories,
-        occurred_at=moment(body.occurredAt),
+        occurred_at=given_moment(body.occurredAt),
+        traits=body.traits,
     )
-
-
-def moment(value: Json) -> datetime | None:
-    """A time without a zone is in UTC. Raises InvalidInput (``invalid_occurred_at``)."""
-    if value is None:
-        return None
-    try:
-        given = datetime.fromisoformat(value)
-        return (given if given.tzinfo else given.replace(tzinfo=UTC)).astimezone(UTC)
-    except (TypeError, ValueError, OverflowError):
-        raise InvalidInput(
-            "invalid_occurred_at", "occurredAt must be an ISO 8601 time such as 2024-05-03T09:30:00Z", "occurredAt"
-        ) from None

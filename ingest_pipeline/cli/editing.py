@@ -25,12 +25,13 @@ from ingest_pipeline.cli.app import (
 )
 from ingest_pipeline.console import plain
 from ingest_pipeline.documents import Json
-from ingest_pipeline.errors import InvalidInput
+from ingest_pipeline.errors import InvalidInput, ProfileNotFound
 from ingest_pipeline.extraction.base import MemoryType
 from ingest_pipeline.settings import load_settings
 
 if TYPE_CHECKING:
     from ingest_pipeline.editing import Decided, Editor
+    from ingest_pipeline.extraction.traits import TraitSchema
 
 Fact = Annotated[str, typer.Argument(metavar="KEY|MEMORY_ID", help="As `ingest show` lists them.")]
 MemoryId = Annotated[str, typer.Argument(metavar="MEMORY_ID", help="As `ingest show` lists it, or its start.")]
@@ -96,18 +97,26 @@ def set_(
     from ingest_pipeline.editing import check_confidence, check_value, set_trait
 
     with open_editor(by) as editor:
-        given = _given_value(editor, key, value)
+        schema = _schema_of(editor, profile, key)
+        given = _given_value(schema, key, value)
         # What is wrong must not make a profile.
-        check_value(editor.schema, key, given)
+        check_value(schema, key, given)
         check_confidence(confidence)
         profile_id = find_or_create(editor.engine, profile, create)
         decided = set_trait(editor, profile_id, key, given, confidence)
     _tell(decided, as_json)
 
 
-def _given_value(editor: "Editor", key: str, value: str) -> Json:
+def _schema_of(editor: "Editor", profile: str, key: str) -> "TraitSchema":
+    try:
+        return editor.schema_of(_find(editor, profile), key)
+    except ProfileNotFound:
+        return editor.schema
+
+
+def _given_value(schema: "TraitSchema", key: str, value: str) -> Json:
     """A JSON array for a many-valued trait; ``check_value`` refuses what is none."""
-    trait = editor.schema.get(key)
+    trait = schema.get(key)
     if trait is None or trait.value_type != "array":
         return value
     try:

@@ -16,10 +16,12 @@ from ingest_pipeline.editing.standing import Standing, standing
 from ingest_pipeline.edits import Edit, Target, claim_key
 from ingest_pipeline.errors import InvalidInput
 from ingest_pipeline.extraction.base import Kind
+from ingest_pipeline.extraction.definitions import extended
 from ingest_pipeline.extraction.traits import TraitSchema
 from ingest_pipeline.folding import fold_profiles
 from ingest_pipeline.states import DEFAULT_RULES, Rules
 from ingest_pipeline.store.audit_log import Audited, Via, append, check_actor
+from ingest_pipeline.store.definitions import load_definitions, profile_schema
 from ingest_pipeline.store.edits import Draft, hold_profile, load_edits, save_edits
 from ingest_pipeline.store.engine import write
 from ingest_pipeline.store.facts import Fact, ProfileFacts, load_facts
@@ -41,6 +43,10 @@ class Editor:
     actor: str
     via: Via
     rules: Rules = DEFAULT_RULES
+
+    def schema_of(self, profile_id: str, key: str) -> TraitSchema:
+        """The schema; for a trait that it lacks, with those that were given with the profile's own texts."""
+        return self.schema if self.schema.get(key) else profile_schema(self.engine, profile_id, self.schema)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +163,8 @@ def decide(editor: Editor, profile_id: str, audited: Audited, plan: Plan) -> Dec
 
     def save(connection: Connection) -> tuple[Held, list[Edit]]:
         living = hold_profile(connection, profile_id)
-        held = Held(connection, living, editor.schema)
+        own = load_definitions(connection, [living]).get(living, ())
+        held = Held(connection, living, extended(editor.schema, own))
         edits = save_edits(connection, living, plan(held), actor)
         first = edits[0]
         detail = {"kind": first.kind.value, "key": first.key, "edits": len(edits)}

@@ -16,7 +16,7 @@ def clear(editor: Editor, profile_id: str, reference: str) -> Decided:
 
     Raises InvalidInput: ``nothing_to_clear``, ``memory_not_found``.
     """
-    trait = editor.schema.get(reference)
+    trait = editor.schema_of(profile_id, reference).get(reference)
     plan: Plan = (
         (lambda held: traits.plan_clear(held, trait)) if trait else (lambda held: memories.plan_clear(held, reference))
     )
@@ -30,7 +30,7 @@ def confirm(editor: Editor, profile_id: str, reference: str, value: Json = None)
     it must show. Raises InvalidInput: ``trait_not_found``, ``memory_not_found``, ``missing_value``,
     ``value_not_found``, ``nothing_to_confirm``.
     """
-    plan = _plan(editor, reference, value, traits.plan_confirm, memories.plan_confirm)
+    plan = _plan(editor, profile_id, reference, value, traits.plan_confirm, memories.plan_confirm)
     return decide(editor, profile_id, Audited.CONFIRM, plan)
 
 
@@ -41,7 +41,7 @@ def reject(editor: Editor, profile_id: str, reference: str, value: Json = None) 
     shown. What was set by hand goes with it. Raises InvalidInput: ``trait_not_found``, ``memory_not_found``,
     ``invalid_value_type``, ``already_rejected``.
     """
-    plan = _plan(editor, reference, value, traits.plan_reject, memories.plan_reject)
+    plan = _plan(editor, profile_id, reference, value, traits.plan_reject, memories.plan_reject)
     return decide(editor, profile_id, Audited.REJECT, plan)
 
 
@@ -50,18 +50,19 @@ def unreject(editor: Editor, profile_id: str, reference: str, value: Json = None
 
     Raises InvalidInput: ``not_rejected``.
     """
-    plan = _plan(editor, reference, value, traits.plan_unreject, memories.plan_unreject)
+    plan = _plan(editor, profile_id, reference, value, traits.plan_unreject, memories.plan_unreject)
     return decide(editor, profile_id, Audited.UNREJECT, plan)
 
 
 def _plan(
     editor: Editor,
+    profile_id: str,
     reference: str,
     value: Json,
     of_trait: Callable[[Held, Trait, Json], list[Draft]],
     of_memory: Callable[[Held, str], list[Draft]],
 ) -> Plan:
-    trait = editor.schema.get(reference)
+    trait = editor.schema_of(profile_id, reference).get(reference)
     if trait:
         return lambda held: of_trait(held, trait, value)
     refuse_value(value)

@@ -17,7 +17,7 @@ def set_trait(editor: Editor, profile_id: str, key: str, value: Json, confidence
 
     Raises InvalidInput: ``trait_not_found``, ``missing_value``, ``invalid_value_type``, ``invalid_confidence``.
     """
-    canonical = check_value(editor.schema, key, value)
+    canonical = check_value(editor.schema_of(profile_id, key), key, value)
     draft = Draft(Action.SET, Target.TRAIT, key, value=canonical, confidence=check_confidence(confidence))
     return decide(editor, profile_id, Audited.SET, lambda _: [draft])
 
@@ -29,10 +29,12 @@ def delete_trait(editor: Editor, profile_id: str, key: str) -> Decided:
     the profile has no such trait.
     """
 
+    trait = editor.schema_of(profile_id, key).get(key)
+
     def plan(held: Held) -> list[Draft]:
         if not held.shown(key):
             raise trait_not_found()
-        values = [*held.shown(key), *held.alternatives(key), *_claimed(held, editor.schema.get(key))]
+        values = [*held.shown(key), *held.alternatives(key), *_claimed(held, trait)]
         drafts = [*_clearing(held, key), *_rejections(held, key, values)]
         if not drafts:  # somebody was faster, and the tables are about to show it
             raise trait_not_found()

@@ -9,13 +9,14 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from sqlalchemy import Engine
 
 from ingest_pipeline.documents import Document
 from ingest_pipeline.extraction import packing, prompt
 from ingest_pipeline.extraction.base import Extraction, Status
+from ingest_pipeline.extraction.definitions import overlaid
 from ingest_pipeline.extraction.models import llm_settings
 from ingest_pipeline.extraction.prompt import PROMPT_VERSION, Passage
 from ingest_pipeline.extraction.redaction import Redaction, Redactor
@@ -24,7 +25,7 @@ from ingest_pipeline.extraction.schema import SCHEMA_VERSION, Answer, answer_for
 from ingest_pipeline.extraction.traits import TraitSchema
 from ingest_pipeline.llm.client import LlmClient
 from ingest_pipeline.llm.errors import CallFailed
-from ingest_pipeline.llm.exchange import LlmRequest, Message, request_key
+from ingest_pipeline.llm.exchange import AnswerFormat, LlmRequest, Message, request_key
 from ingest_pipeline.llm.gcra import Rates
 from ingest_pipeline.llm.limits import open_limits
 from ingest_pipeline.llm.prices import Prices, estimate_tokens
@@ -74,6 +75,15 @@ class ExtractionOptions:
     redactor: Redactor = field(default_factory=Redactor)
 
 
+@dataclass(frozen=True)
+class _Asking:
+    """What depends on the traits that are asked for."""
+
+    schema: TraitSchema
+    format: AnswerFormat
+    system: Message
+
+
 class LlmExtractor:
     """``Extractor`` over an LlmClient. Used from several threads at once; ``close`` it at the end.
 
@@ -84,10 +94,13 @@ class LlmExtractor:
         self, schema: TraitSchema, client: LlmClient, options: ExtractionOptions | None = None, *, threads: int = 16
     ) -> None:
         self.schema, self.client, self.options = schema, client, options or ExtractionOptions()
-        self._format = answer_format(schema)
-        self._system = prompt.system_message(schema, self.options.redactor.kinds)
+        self._asked = lru_cache(maxsize=64)(self._asking)
         # Threads start when there is work for them.
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="llm")
+
+    def _asking(self, definitions: str | None) -> "_Asking":
+        schema = overlaid(self.schema, definitions)
+        return _Asking(schema, answer_format(schema), prompt.system_message(schema, self.options.redactor.kinds))
 
     @property
     def model(self) -> str:
@@ -135,7 +148,8 @@ class LlmExtractor:
         work = begin_work(packs)
         for pack, result in self.ask_all(packs):
             for complete in collect(work, pack, result):
-                yield complete.outcome(self.schema, self.options.timezone)
+                schema = self._asked(complete.document.definitions).schema
+                yield complete.outcome(schema, self.options.timezone)
 
     def estimate(self, partitions: Iterable[Sequence[Document]]) -> Estimate:
         """What extracting these documents, those of one profile and source together, would take. Calls nothing.
@@ -180,7 +194,7 @@ class LlmExtractor:
             if not result.candidates and not result.failures:
                 result.failures = [(passage, error.reason) for passage in pack]
             return result
-        result = read_pack(pack, answer.value, self.schema, redaction, answer.usage)
+        result = read_pack(pack, answer.value, self._asked_of(pack).schema, redaction, answer.usage)
         if result.overlooked:
             result.add(self.ask(result.overlooked))
         return result
@@ -194,17 +208,22 @@ class LlmExtractor:
         references = [f"D{number}" for number in range(1, len(pack) + 1)]
         redaction = self.options.redactor.begin(passage.document for passage in pack)
         user = prompt.user_message(pack, self.options.aliases.get(document.profile_id or "", ()), redaction)
-        messages: tuple[Message, ...] = (self._system, user)
+        asking = self._asked_of(pack)
+        messages: tuple[Message, ...] = (asking.system, user)
         request = LlmRequest(
             messages,
             parse=lambda text: read_answer(text, references),
             reask=prompt.reask,
-            format=self._format,
+            format=asking.format,
             profile_id=document.profile_id,
             document_ids=tuple(dict.fromkeys(passage.document.id for passage in pack)),
             expected_output_tokens=50 + 60 * len(pack) + estimate_tokens(user.content) // 4,
         )
         return request, redaction
+
+    def _asked_of(self, pack: list[Passage]) -> "_Asking":
+        """Documents of one pack have the same definitions."""
+        return self._asked(pack[0].document.definitions)
 
     def _packs(self, documents: Sequence[Document]) -> Iterator[list[Passage]]:
         asked = [document for document in documents if _can_prove_something(document)]

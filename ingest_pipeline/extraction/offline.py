@@ -8,13 +8,14 @@ pronoun that is clear, or nothing where that is usual) and a known verb directly
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 
 from ingest_pipeline.documents import Document, Role, Segment
 from ingest_pipeline.extraction import dates, guards
 from ingest_pipeline.extraction.base import Candidate, Extraction, Kind, MemoryType, Status
+from ingest_pipeline.extraction.definitions import overlaid
 from ingest_pipeline.extraction.fields import field_candidates
 from ingest_pipeline.extraction.grounding import ground
 from ingest_pipeline.extraction.matching import Match, complains, complaint, date_words, match_clause
@@ -56,7 +57,8 @@ class OfflineExtractor:
     def extract(self, documents: Sequence[Document]) -> Iterator[Extraction]:
         """One outcome per document, in order."""
         for document in documents:
-            grounded = ground(document, self.candidates(document), self.schema, self.timezone)
+            asking = replace(self, schema=overlaid(self.schema, document.definitions)) if document.definitions else self
+            grounded = ground(document, asking.candidates(document), asking.schema, self.timezone)
             status = Status.OK if grounded.observations else Status.EMPTY
             yield Extraction(document.id, status, grounded.observations, grounded.dropped)
 

@@ -44,9 +44,18 @@ def split(passage: Passage) -> list[Passage]:
 def packs(documents: Sequence[Document], pack_tokens: int) -> Iterator[list[Passage]]:
     """Packs in the documents' order in time, whatever order they come in.
 
-    A pack is closed by what is in it, never by what comes next. So when some packs' documents are done and the rest
-    is packed again, as after a crash, the other packs are the same as before and their answers are in the cache.
+    Documents of one pack are asked about the same traits. A pack is closed by what is in it, never by what comes next.
+    So when some packs' documents are done and the rest is packed again, as after a crash, the other packs are the same
+    as before and their answers are in the cache.
     """
+    by_traits: dict[str, list[Document]] = {}
+    for document in documents:
+        by_traits.setdefault(document.definitions or "", []).append(document)
+    for _, alike in sorted(by_traits.items()):
+        yield from _packs(alike, pack_tokens)
+
+
+def _packs(documents: Sequence[Document], pack_tokens: int) -> Iterator[list[Passage]]:
     pack: list[Passage] = []
     tokens = 0
     for document in sorted(documents, key=lambda each: (each.occurred_at or _NEVER, each.id)):

@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Engine, exists, func, select, true
 
 from ingest_pipeline.extraction.traits import TraitSchema, ValueRejected, normalise_value
+from ingest_pipeline.store.definitions import profile_schemas
 from ingest_pipeline.store.engine import reading
 from ingest_pipeline.store.extractions import given_up
 from ingest_pipeline.store.tables import DocumentRow, Evidence, ExtractionRow, Memory, Profile, TraitRow
@@ -86,11 +87,13 @@ def _folded(table: type[TraitRow | Memory | Evidence], since: datetime | None) -
 def count_invalid_values(engine: Engine, schema: TraitSchema, since: datetime | None = None) -> dict[str, int]:
     """Trait values that the schema does not allow, by trait key: of all profiles, or of those folded ``since`` then."""
     invalid: dict[str, int] = {}
-    query = select(TraitRow.key, TraitRow.value).where(_folded(TraitRow, since))
+    query = select(TraitRow.profile_id, TraitRow.key, TraitRow.value).where(_folded(TraitRow, since))
     with reading(engine) as connection:
-        for key, value in connection.execute(query.execution_options(yield_per=5_000)):
-            if not _valid(schema, key, value):
-                invalid[key] = invalid.get(key, 0) + 1
+        for rows in connection.execute(query.execution_options(yield_per=5_000)).partitions():
+            own = profile_schemas(engine, {row.profile_id for row in rows if schema.get(row.key) is None}, schema)
+            for profile, key, value in rows:
+                if not _valid(own.get(profile, schema), key, value):
+                    invalid[key] = invalid.get(key, 0) + 1
     return invalid
 
 

@@ -41,9 +41,10 @@ def save_text(
     metadata: dict[str, Json] | None,
     occurred_at: datetime,
     wanted: str | None = None,
+    definitions: str | None = None,
 ) -> str:
     """Store a text about a profile as ``save_texts`` does and return its document id. Raises ProfileNotFound."""
-    given = GivenText(profile_id, text, occurred_at, source, metadata, wanted)
+    given = GivenText(profile_id, text, occurred_at, source, metadata, wanted, definitions)
     (document_id,) = write(engine, lambda connection: save_texts(connection, [given]))
     if document_id is None:
         raise ProfileNotFound

@@ -115,6 +115,7 @@ def _rows(source: Source, record: Record, now: datetime, run_id: str | None) -> 
             "fingerprint": None,
             "wanted": None,
             "given_to": None,
+            "definitions": None,
             "created_at": now,
             "run_id": run_id,
         }
@@ -351,7 +352,7 @@ def load_documents(connection: Connection, ids: Iterable[str]) -> list[Document]
     """The documents with their subject's name, as extractors take them."""
     columns = DocumentRow.__table__.columns
     # Only what is used: decoding the others' times and JSON takes as long again.
-    names = ("id", "source", "origin", "kind", "text", "segments", "occurred_at", "profile_id")
+    names = ("id", "source", "origin", "kind", "text", "segments", "occurred_at", "profile_id", "definitions")
     query = select(*(columns[name] for name in names), Profile.display_name)
     query = query.outerjoin(Profile, Profile.id == columns.profile_id)
     return [
@@ -365,6 +366,7 @@ def load_documents(connection: Connection, ids: Iterable[str]) -> list[Document]
             occurred_at=row.occurred_at,
             profile_id=row.profile_id,
             subject_name=row.display_name,
+            definitions=row.definitions,
         )
         for row in select_in(connection, query, columns.id, ids)
     ]

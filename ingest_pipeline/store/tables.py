@@ -135,7 +135,7 @@ class DocumentRow(Base):
     ``failed`` and ``fingerprint`` the extractor that said so: the newest row of ``extractions``, kept here so that
     finding the pending documents costs no more than there are. ``wanted`` says that only its ``trait``s or
     ``memory``s, or ``none``, are to be folded in; null: both. ``given_to`` is the profile that a direct text was given
-    for: a merge moves ``profile_id``, a split takes it back there.
+    for: a merge moves ``profile_id``, a split takes it back there. ``definitions`` are traits that were given with it.
     """
 
     __tablename__ = "documents"
@@ -169,6 +169,7 @@ class DocumentRow(Base):
     fingerprint: Mapped[str | None] = mapped_column(String(128))
     wanted: Mapped[str | None] = mapped_column(String(8))
     given_to: Mapped[str | None] = mapped_column(Id, index=True)
+    definitions: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
     run_id: Mapped[str | None] = mapped_column(String(64))
 

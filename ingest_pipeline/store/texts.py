@@ -1,17 +1,19 @@
 """Texts given one by one or many at once, as documents: the same text about the same profile is the same document."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select, update
 
 from ingest_pipeline.documents import Json, Role, Segment, Source, content_hash, stable_id
+from ingest_pipeline.extraction.definitions import merged
+from ingest_pipeline.llm.tables import LlmBatchDocumentRow
 from ingest_pipeline.store.documents import segment_json
 from ingest_pipeline.store.people import mark_changed
 from ingest_pipeline.store.tables import DocumentRow, Profile
-from ingest_pipeline.store.upsert import select_in, upsert
+from ingest_pipeline.store.upsert import IN_LIST, batches, select_in, upsert
 
 NONE = "none"
 """A document of which nothing is wanted: it is kept, and not extracted."""
@@ -22,7 +24,8 @@ _MERGES = 3
 
 @dataclass(frozen=True, slots=True)
 class GivenText:
-    """A text about a profile. ``source`` and ``metadata`` are the caller's own; ``wanted``: as in ``documents``.
+    """A text about a profile. ``source`` and ``metadata`` are the caller's own; ``wanted``, ``definitions``: as in
+    ``documents``.
 
     Without ``segments`` all of it is the person's own words.
     """
@@ -33,6 +36,7 @@ class GivenText:
     source: str | None = None
     metadata: dict[str, Json] | None = None
     wanted: str | None = None
+    definitions: str | None = None
     segments: tuple[Segment, ...] = ()
     origin: str = "api"
     kind: str = "text"
@@ -42,7 +46,7 @@ def save_texts(connection: Connection, texts: Sequence[GivenText]) -> list[str |
     """Store texts; their document ids, None for those whose profile is gone.
 
     The same text again has the source and metadata of the latest call. What an earlier call wanted folded in stays so:
-    asking for less takes nothing back.
+    asking for less takes nothing back. With other trait definitions than before it is to be extracted once more.
     """
     now = datetime.now(UTC)
     living = _hold(connection, {text.profile_id for text in texts})
@@ -51,15 +55,18 @@ def save_texts(connection: Connection, texts: Sequence[GivenText]) -> list[str |
     for row in given:
         if row is not None:
             before = rows.get(row["id"], row)
-            rows[row["id"]] = row | {"wanted": _union(before["wanted"], row["wanted"])}
-    changed = set()
-    query = select(DocumentRow.id, DocumentRow.wanted)
+            rows[row["id"]] = row | _together(before, row)
+    changed, redefined = set(), []
+    query = select(DocumentRow.id, DocumentRow.wanted, DocumentRow.definitions)
     for known in select_in(connection, query, DocumentRow.id, sorted(rows)):
         row = rows[known.id]
-        row["wanted"] = _union(known.wanted, row["wanted"])
+        row.update(_together({"wanted": known.wanted, "definitions": known.definitions}, row))
         if row["wanted"] != known.wanted:
             changed.add(row["profile_id"])
-    upsert(connection, DocumentRow, list(rows.values()), update=("metadata", "wanted"))
+        if row["definitions"] != known.definitions:
+            redefined.append(known.id)
+    upsert(connection, DocumentRow, list(rows.values()), update=("metadata", "wanted", "definitions"))
+    _extract_again(connection, redefined)
     mark_changed(connection, changed)
     return [None if row is None else str(row["id"]) for row in given]
 
@@ -76,6 +83,7 @@ def _row(given: GivenText, living: str, now: datetime) -> dict[str, Any]:
         "metadata": {"source": given.source, "metadata": given.metadata}, "occurred_at": given.occurred_at,
         "modified_at": None, "content_hash": digest, "file_id": None, "position": None, "superseded_at": None,
         "state": "pending", "fingerprint": None, "wanted": given.wanted, "given_to": given.profile_id,
+        "definitions": given.definitions,
         "created_at": now, "run_id": None,
     }  # fmt: skip
 
@@ -91,6 +99,20 @@ def _hold(connection: Connection, profiles: Iterable[str]) -> dict[str, str]:
         if all(profile == living for profile, living in merged.items()):
             break
     return into
+
+
+def _together(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, str | None]:
+    return {
+        "wanted": _union(earlier["wanted"], later["wanted"]),
+        "definitions": merged(earlier["definitions"], later["definitions"]),
+    }
+
+
+def _extract_again(connection: Connection, documents: Sequence[str]) -> None:
+    """What a provider's batch is asked about them is about other traits."""
+    for batch in batches(sorted(documents), IN_LIST):
+        connection.execute(update(DocumentRow).where(DocumentRow.id.in_(batch)).values(state="pending"))
+        connection.execute(delete(LlmBatchDocumentRow).where(LlmBatchDocumentRow.document_id.in_(batch)))
 
 
 def _union(a: str | None, b: str | None) -> str | None:
