@@ -89,8 +89,10 @@ def _said(reference: str, turn: _Turn, context: Sequence[_Turn], now: bool) -> S
 
 
 def _with_context(turn: _Turn, context: Sequence[_Turn]) -> tuple[str, tuple[Segment, ...]]:
-    """``User: …`` and ``Assistant: …`` lines. Earlier words of the user's own stand outside every segment: they are
-    evidence in their own document."""
+    """``User: …`` and ``Assistant: …`` lines, or the message alone.
+
+    Earlier words of the user's own stand outside every segment: they are evidence in their own document.
+    """
     text, segments = "", list[Segment]()
     for before in context:
         text += f"{_LABELS[before.role]}: "
@@ -98,6 +100,6 @@ def _with_context(turn: _Turn, context: Sequence[_Turn]) -> tuple[str, tuple[Seg
         if before.role == "assistant":
             segments.append(Segment(start, start + len(words), Role.ASSISTANT, ASSISTANT))
         text += f"{words}\n"
-    text += f"{USER}: "
+    text += f"{USER}: " if context else ""
     segments += [Segment(start, end, Role.SUBJECT) for start, end in unquoted(turn.text, len(text))]
     return text + turn.text, tuple(segments)
