@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -77,6 +78,7 @@ class Upstream:
         self.refusal: tuple[int, dict[str, str], bytes] | None = None
         self.breaks_off = False
         self.hold = False
+        self.latency_s = 0.0
         self.waiting, self.go = threading.Event(), threading.Event()
         outer = self
 
@@ -132,6 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.upstream.asked.append(Asked(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+        time.sleep(self.upstream.latency_s)
         if self.upstream.refusal:
             self._answer(*self.upstream.refusal)
         elif body.get("stream"):
@@ -170,3 +173,15 @@ class _Handler(BaseHTTPRequestHandler):
         event = f"data: {data}\n\n".encode()
         self.wfile.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
         self.wfile.flush()
+
+
+def main() -> None:
+    """As a process: prints its address. The argument is how many seconds an answer takes."""
+    with Upstream() as upstream:
+        upstream.latency_s = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
+        print(upstream.base_url, flush=True)  # noqa: T201
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

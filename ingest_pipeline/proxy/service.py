@@ -8,6 +8,7 @@ in a thread                    └─▶ the user's words stored, before that �
 import asyncio
 import json
 import logging
+import sys
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from ingest_pipeline.background import MAX_DUE, Background
 from ingest_pipeline.direct import extract_stored
 from ingest_pipeline.documents import Json
 from ingest_pipeline.errors import IngestError, ProfileNotFound
+from ingest_pipeline.llm.client import SWITCH_INTERVAL_S
 from ingest_pipeline.pipeline import Pipeline
 from ingest_pipeline.proxy.accounts import Accounts, Ticket
 from ingest_pipeline.proxy.errors import UpstreamFailed
@@ -75,6 +77,8 @@ class ChatProxy:
 
     def start(self) -> None:
         """Take up what an earlier process left."""
+        # With Python's 5 ms, each step of an answer would wait that long behind an extraction that is under way.
+        sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL_S))
         for profile_id, document_id in load_unextracted(
             self.pipeline.engine, self.pipeline.extractor.fingerprint, MAX_DUE
         ):
