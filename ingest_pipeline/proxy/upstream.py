@@ -67,28 +67,33 @@ def choose_upstream(configured: Upstream, allowed_urls: frozenset[str], headers:
         raise InvalidInput(
             "invalid_upstream_provider", f"X-Upstream-Provider must be one of {', '.join(sorted(PROVIDERS))}"
         )
-    own = configured.base_url and plain_url(configured.base_url)
-    if url and plain_url(url) != own and plain_url(url) not in {plain_url(each) for each in allowed_urls}:
-        raise NotAllowed(
-            "upstream_base_url_not_allowed", "this X-Upstream-Base-URL is not among INGEST_UPSTREAM_BASE_URLS"
-        )
+    address = _allowed_url(url, configured, allowed_urls) if url else None
     is_other_provider = provider is not None and provider != configured.provider
-    is_other = is_other_provider or (url is not None and plain_url(url) != own)
-    if not is_other and not key:
-        return configured
     if not key:
-        raise InvalidInput("missing_upstream_key", "an upstream other than the configured one needs X-Upstream-Key")
-    base_url = url or (None if is_other_provider else configured.base_url)
-    return Upstream(provider or (OPENAI if url else configured.provider), base_url, SecretStr(key), is_callers=True)
+        if is_other_provider or address != (url and configured.base_url):
+            raise InvalidInput("missing_upstream_key", "an upstream other than the configured one needs X-Upstream-Key")
+        return configured
+    base_url = address or (None if is_other_provider else configured.base_url)
+    chosen = provider or (configured.provider if base_url == configured.base_url else OPENAI)
+    return Upstream(chosen, base_url, SecretStr(key), is_callers=True)
+
+
+def _allowed_url(url: str, configured: Upstream, allowed_urls: frozenset[str]) -> str:
+    """The address as the settings write it."""
+    for allowed in (configured.base_url, *sorted(allowed_urls)):
+        if allowed and _plain(allowed) == _plain(url):
+            return allowed
+    raise NotAllowed("upstream_base_url_not_allowed", "this X-Upstream-Base-URL is not among INGEST_UPSTREAM_BASE_URLS")
 
 
 def _given(headers: Mapping[str, str], name: str) -> str | None:
     return (headers.get(name) or "").strip() or None
 
 
-def plain_url(url: str) -> str:
+def _plain(url: str) -> str:
     """The same for spellings that differ in the case of the host or a slash at the end."""
-    parts = urlsplit(url)
-    return parts._replace(
-        scheme=parts.scheme.lower(), netloc=parts.netloc.lower(), path=parts.path.rstrip("/")
-    ).geturl()
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    return parts._replace(netloc=parts.netloc.lower(), path=parts.path.rstrip("/")).geturl()
