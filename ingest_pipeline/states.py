@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from ingest_pipeline.documents import Json, Role
 from ingest_pipeline.extraction.base import Kind
@@ -18,11 +19,11 @@ SOURCE_RANK = (Role.FIELD, Role.SIGNATURE, Role.SUBJECT, Role.NOTE)
 """Which of two claims for the same moment wins, best first. What is set by hand goes before all of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(NamedTuple):
     """An observation as the fold needs it. ``id`` is unique and stable; times are UTC.
 
     ``effective_at`` is the first moment of the period that ``stated`` names ("last month"), None without a phrase.
+    A NamedTuple, since a fold of everything makes millions and a frozen dataclass takes four times as long.
     """
 
     id: str

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ingest_pipeline.documents import Json
@@ -53,7 +53,8 @@ class SummaryInputs:
 
     def digest(self, version: str) -> str:
         """SHA-256 (hex) of the inputs and of how the summary is made: ``TEMPLATE_VERSION``, or prompt and model."""
-        return hashlib.sha256(json.dumps([version, asdict(self)], sort_keys=True).encode()).hexdigest()
+        inputs = {"who": dict(self.who), "traits": self.traits, "memories": self.memories}
+        return hashlib.sha256(json.dumps([version, inputs], sort_keys=True).encode()).hexdigest()
 
 
 NOTHING_KNOWN = SummaryInputs({}, (), ())

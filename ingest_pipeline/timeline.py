@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
+from typing import NamedTuple
 
 from ingest_pipeline.documents import Json
 from ingest_pipeline.edits import Edit
@@ -28,11 +29,10 @@ BY_HAND = 1_000
 """The source rank of a person's decision."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """A value claimed for a moment, by an observation or by a person who confirms it. ``key`` is its identity.
 
-    ``rank``: of its source, higher is better. ``since``: as history shows it.
+    ``rank``: of its source, higher is better. ``since``: as history shows it. A NamedTuple for ``Observed``'s reason.
     """
 
     key: str
@@ -116,9 +116,9 @@ class Timeline:
                 run.claims.append(claim)
         self.past += [Ended(run, best, "replaced") for run in runs.values() if run.key not in contenders]
         shown = self.current[0].key if self.current else None
-        self.current = sorted(
-            (runs[key] for key in contenders), key=lambda run: (run.key == shown, run.confidence, run.key), reverse=True
-        )
+        self.current = [runs[key] for key in contenders]
+        if len(contenders) > 1:
+            self.current.sort(key=lambda run: (run.key == shown, run.confidence, run.key), reverse=True)
 
     def _retract(self, claims: Sequence[Claim]) -> list[Claim]:
         """End what is retracted at this moment; the claims that are left."""

@@ -184,7 +184,7 @@ class _TraitFold:
         lines = []
         for _, element in sorted(elements.items()):
             spelling = max(element, key=Claim.order).value
-            lines.append(build([replace(claim, value=spelling) for claim in element]))
+            lines.append(build([claim._replace(value=spelling) for claim in element]))
         return lines
 
     def _end_rejected(self, key: str, edit: Edit, claims: Sequence[Claim]) -> None:

@@ -255,11 +255,11 @@ def test_spellings_of_one_value_and_of_one_element(a: str, b: str, one_value: bo
 def test_only_independent_evidence_adds_up(pieces: list[tuple[str, str, float]], confidence: float) -> None:
     """A document, or a sentence however often it is copied, counts once."""
     claims = [
-        replace(seen("Lisbon", n, confidence=sure, ident=str(n)), document_id=document, quote=quote)
+        seen("Lisbon", n, confidence=sure, ident=str(n))._replace(document_id=document, quote=quote)
         for n, (document, quote, sure) in enumerate(pieces, 1)
     ]
     (trait,) = fold(PROFILE, claims).traits
-    (memory,) = fold(PROFILE, [replace(c, kind=Kind.MEMORY, key="fact") for c in claims]).memories
+    (memory,) = fold(PROFILE, [c._replace(kind=Kind.MEMORY, key="fact") for c in claims]).memories
     assert trait.confidence == memory.confidence == confidence
     assert memory.sightings <= len({document for document, _, _ in pieces})
 
@@ -344,21 +344,21 @@ def test_a_memory_is_named_after_its_first_sentence_whatever_joins() -> None:
 
 
 def test_importance_grows_with_what_is_independent() -> None:
-    once, twice = said("Has a dog.", 1), replace(said("Has a dog.", 2), quote="The dog says hello.")
-    copied = replace(twice, document_id=once.document_id)
+    once, twice = said("Has a dog.", 1), said("Has a dog.", 2)._replace(quote="The dog says hello.")
+    copied = twice._replace(document_id=once.document_id)
     importances = [fold(PROFILE, group).memories[0].importance for group in ([once], [once, copied], [once, twice])]
     assert importances == [0.5, 0.5, 0.55]
     many = [said("Has a dog.", n % 20 + 1, ident=str(n)) for n in range(60)]
-    many = [replace(o, quote=f"{o.id} {o.quote}") for o in many]
+    many = [o._replace(quote=f"{o.id} {o.quote}") for o in many]
     assert fold(PROFILE, many).memories[0].importance == 0.75
 
 
 def test_an_event_has_the_day_that_was_named_last() -> None:
-    first = replace(said("Is getting married.", 1, "event"), effective_at=at(12))
-    later = replace(said("Is getting married.", 3, "event"), effective_at=at(20))
+    first = said("Is getting married.", 1, "event")._replace(effective_at=at(12))
+    later = said("Is getting married.", 3, "event")._replace(effective_at=at(20))
     state = fold(PROFILE, [later, first])
     assert (state.memories[0].event_at, state.refold_at, state.rejected) == (at(20), None, {})
-    assert fold(PROFILE, [replace(first, key="fact")]).memories[0].event_at is None
+    assert fold(PROFILE, [first._replace(key="fact")]).memories[0].event_at is None
 
 
 def remembered(action: Action, number: int, target: str, **value: Json) -> Edit:

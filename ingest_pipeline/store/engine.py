@@ -11,6 +11,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from ingest_pipeline.errors import ConfigurationError, StoreUnavailable
+from ingest_pipeline.store.base import read_json
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -63,7 +64,9 @@ def create_store_engine(url: str) -> Engine:
             f"cannot create the folder of the database: {error.strerror}; check INGEST_HOME"
         ) from None
     # Parameters hold people's texts: they must not stand in errors, which end up in logs and Dagster's event log.
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True)
+    engine = create_engine(
+        url, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True, json_deserializer=read_json
+    )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin)
     return engine

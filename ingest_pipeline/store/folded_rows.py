@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, delete, select
@@ -78,7 +79,10 @@ def _past(profile_id: str, h: PastValue) -> Row:
 
 
 class Difference:
-    """What separates the stored rows of some profiles from the wanted ones."""
+    """What separates the stored rows of some profiles from the wanted ones.
+
+    Compared by all columns save ``ignore``, or by those of ``compare`` alone.
+    """
 
     def __init__(
         self,
@@ -87,15 +91,17 @@ class Difference:
         wanted: Mapping[str, Row],
         profiles: Iterable[str],
         ignore: Sequence[str] = (),
+        compare: Sequence[str] = (),
     ) -> None:
         self.connection, self.table = connection, table
         columns = table.__table__.c
-        self.names = [c.name for c in columns if c.name not in ignore]
-        query = select(*(columns[name] for name in self.names))
-        stored = {row.id: row for row in select_in(connection, query, columns.profile_id, profiles)}
+        names = ["profile_id", *(compare or (c.name for c in columns if c.name not in ("id", *ignore)))]
+        query = select(columns.id, *(columns[name] for name in names))
+        stored = {row[0]: row for row in select_in(connection, query, columns.profile_id, profiles)}
         self.gone = [row for key, row in stored.items() if key not in wanted]
         self.new = [row for key, row in wanted.items() if key not in stored]
-        self.changed = [row for key, row in wanted.items() if key in stored and self._differs(row, stored[key])]
+        values = itemgetter(*names)
+        self.changed = [row for key, row in wanted.items() if key in stored and values(row) != stored[key][1:]]
         self._actions: dict[str, list[tuple[str, Any]]] = defaultdict(list)
         for row in self.new:
             self._actions[row["profile_id"]].append(("create", row))
@@ -103,9 +109,6 @@ class Difference:
             self._actions[row["profile_id"]].append(("update", row))
         for gone in self.gone:
             self._actions[gone.profile_id].append(("delete", gone._mapping))
-
-    def _differs(self, wanted: Row, stored: Any) -> bool:
-        return any(wanted[name] != getattr(stored, name) for name in self.names)
 
     @property
     def profiles(self) -> set[str]:

@@ -118,14 +118,18 @@ def _next_page(connection: Connection, as_of: datetime, after: str, page: int) -
 
 _OBSERVED = (
     "id", "document_id", "kind", "key", "value", "confidence", "importance", "role", "said_at", "effective_at",
-    "retracted", "quote", "start_char", "end_char", "stated", "rejected",
+    "retracted", "quote", "start_char", "end_char", "stated",
 )  # fmt: skip
+"""The fields of ``Observed`` in their order, by the names that they have here."""
+
+_KINDS = {kind.value: kind for kind in Kind}
+_ROLES = {role.value: role for role in Role}
 
 
 def _load_page(engine: Engine, ids: Sequence[str]) -> list[Unfolded]:
     o = ObservationRow.__table__.c
     query = (
-        select(*(o[name] for name in _OBSERVED), DocumentRow.profile_id.label("profile_id"))
+        select(DocumentRow.profile_id, o.rejected, *(o[name] for name in _OBSERVED))
         .join(DocumentRow, DocumentRow.id == o.document_id)
         .where(
             DocumentRow.superseded_at.is_(None),
@@ -139,17 +143,20 @@ def _load_page(engine: Engine, ids: Sequence[str]) -> list[Unfolded]:
                 connection, select(Profile.id, Profile.partition_key, Profile.changes), Profile.id.expression, ids
             )
         )
-        found: dict[str, list[Any]] = defaultdict(list)
-        for row in select_in(connection, query, DocumentRow.profile_id, ids):
-            found[row.profile_id].append(row)
+        observed: dict[str, list[Observed]] = defaultdict(list)
+        rejected: dict[str, dict[str, str | None]] = defaultdict(dict)
+        for profile, reason, *values in select_in(connection, query, DocumentRow.profile_id, ids):
+            values[2], values[7] = _KINDS[values[2]], _ROLES[values[7]]
+            observed[profile].append(Observed._make(values))
+            rejected[profile][values[0]] = reason
         edits = _load_edits(connection, ids)
     return [
         Unfolded(
             profile_id=p.id,
             partition_key=p.partition_key,
             changes=p.changes,
-            observations=tuple(_observed(row) for row in found[p.id]),
-            rejected={row.id: row.rejected for row in found[p.id]},
+            observations=tuple(observed[p.id]),
+            rejected=rejected[p.id],
             edits=tuple(edits[p.id]),
         )
         for p in profiles
@@ -168,26 +175,6 @@ def _load_edits(connection: Connection, ids: Sequence[str]) -> dict[str, list[Ed
     for row in connection.execute(query):
         found[str(row.living)].append(edit_of(row))
     return found
-
-
-def _observed(row: Any) -> Observed:
-    return Observed(
-        id=row.id,
-        document_id=row.document_id,
-        kind=Kind(row.kind),
-        key=row.key,
-        value=row.value,
-        confidence=row.confidence,
-        importance=row.importance,
-        role=Role(row.role),
-        said_at=row.said_at,
-        effective_at=row.effective_at,
-        retracted=row.retracted,
-        quote=row.quote,
-        start=row.start_char,
-        end=row.end_char,
-        stated=row.stated,
-    )
 
 
 def save_states(
@@ -228,7 +215,8 @@ def _save(
     stamps = ("created_at", "updated_at")
     traits = Difference(connection, TraitRow, wanted.traits, ids, ignore=stamps)
     memories = Difference(connection, Memory, wanted.memories, ids, ignore=(*stamps, "last_accessed_at"))
-    evidence = Difference(connection, Evidence, wanted.evidence, ids)
+    # Its id names the fact and the observation, of which it repeats what is never edited.
+    evidence = Difference(connection, Evidence, wanted.evidence, ids, compare=("value",))
     history = Difference(connection, TraitHistory, wanted.history, ids)
     for difference in (evidence, traits, memories, history):
         difference.delete()
