@@ -1,6 +1,7 @@
 """The LLM proxy over HTTP: what is asked of it, what it asks upstream, what it stores and learns."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,19 @@ def upstream(running: Upstream) -> Upstream:
 
 
 @pytest.fixture
-def client(database_url: str, tmp_path: Path, upstream: Upstream) -> Iterator[TestClient]:
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    return f"sqlite:///{shutil.copyfile(sqlite_template, tmp_path / 'profiles.db')}"
+
+
+@pytest.fixture
+def client(sqlite_url: str, tmp_path: Path, upstream: Upstream) -> Iterator[TestClient]:
+    """For what has nothing to do with the kind of database."""
+    with serving(sqlite_url, tmp_path, upstream_base_url=upstream.base_url, upstream_key="configured") as client:
+        yield client
+
+
+@pytest.fixture
+def storing(database_url: str, tmp_path: Path, upstream: Upstream) -> Iterator[TestClient]:
     with serving(database_url, tmp_path, upstream_base_url=upstream.base_url, upstream_key="configured") as client:
         yield client
 
@@ -100,13 +113,13 @@ def test_everything_else_goes_upstream_as_it_is(client: TestClient, upstream: Up
     assert not asked.body.get("stream")
 
 
-def test_what_the_user_says_is_learned_and_told_the_model_next_time(client: TestClient, upstream: Upstream) -> None:
-    chat(client)
+def test_what_the_user_says_is_learned_and_told_the_model_next_time(storing: TestClient, upstream: Upstream) -> None:
+    chat(storing)
     assert upstream.messages == CHAT["messages"]
-    assert traits(client)["location"] == "Lisbon"
-    (document,) = stored(client)
+    assert traits(storing)["location"] == "Lisbon"
+    (document,) = stored(storing)
     assert (document.source, document.origin, document.state) == ("direct", "llm_proxy", "done")
-    chat(client, messages=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello."}])
+    chat(storing, messages=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello."}])
     system = upstream.messages[0]
     assert system["role"] == "system"
     assert system["content"].startswith("Be brief.\n\n")
@@ -118,15 +131,29 @@ def test_a_stream_is_learned_from_as_well(client: TestClient) -> None:
     assert traits(client)["location"] == "Lisbon"
 
 
-def test_injection_and_extraction_can_be_skipped(client: TestClient, upstream: Upstream) -> None:
-    chat(client)
-    chat(client, getprofile={"skipInjection": True})
+def test_injection_and_extraction_can_be_skipped(storing: TestClient, upstream: Upstream) -> None:
+    chat(storing)
+    chat(storing, getprofile={"skipInjection": True})
     assert upstream.messages == CHAT["messages"]
     messages = [{"role": "user", "content": "I work at Initech."}]
-    chat(client, messages=messages, getprofile={"skipExtraction": True})
+    chat(storing, messages=messages, getprofile={"skipExtraction": True})
     assert "based in Lisbon" in upstream.messages[0]["content"]
-    assert len(stored(client)) == 1
-    assert "company" not in traits(client)
+    assert len(stored(storing)) == 1
+    assert "company" not in traits(storing)
+
+
+def test_a_request_may_bring_traits_of_its_own(storing: TestClient, upstream: Upstream) -> None:
+    """They are injected in place of the schema's, and asked for in what the user says."""
+    place = {"key": "location", "valueType": "string", "injection": {"template": "Found in {{value}}."}}
+    chat(storing, getprofile={"traits": [place]})
+    with reading(engine_of(storing)) as connection:
+        (definitions,) = connection.execute(select(DocumentRow.definitions)).scalars()
+    assert json.loads(definitions)[0]["key"] == "location"
+    chat(storing, messages=[{"role": "user", "content": "My name is Ana."}], getprofile={"traits": [place]})
+    assert "- Found in Lisbon." in upstream.messages[0]["content"]
+    chat(storing, getprofile={"traits": [place]})
+    assert "## User Attributes\n- Found in Lisbon." in upstream.messages[0]["content"]
+    assert "Ana." not in upstream.messages[0]["content"].partition("## User Attributes")[2]
 
 
 @pytest.mark.parametrize(
@@ -139,25 +166,25 @@ def test_injection_and_extraction_can_be_skipped(client: TestClient, upstream: U
     ],
 )
 def test_who_is_talking_says_the_header_then_the_metadata_then_the_user(
-    client: TestClient, headers: dict[str, str], body: Body, reference: str
+    storing: TestClient, headers: dict[str, str], body: Body, reference: str
 ) -> None:
     """A new one becomes a profile; a known one is found by any of its names."""
-    chat(client, headers, **{"user": None, **body})
-    profile_id = find_profile(engine_of(client), reference)
-    assert [document.profile_id for document in stored(client)] == [profile_id]
-    chat(client, {"X-GetProfile-Id": profile_id}, messages=[{"role": "user", "content": "I work at Initech."}])
-    assert {document.profile_id for document in stored(client)} == {profile_id}
+    chat(storing, headers, **{"user": None, **body})
+    profile_id = find_profile(engine_of(storing), reference)
+    assert [document.profile_id for document in stored(storing)] == [profile_id]
+    chat(storing, {"X-GetProfile-Id": profile_id}, messages=[{"role": "user", "content": "I work at Initech."}])
+    assert {document.profile_id for document in stored(storing)} == {profile_id}
 
 
-def test_a_conversation_that_grows_costs_what_is_new(client: TestClient) -> None:
+def test_a_conversation_that_grows_costs_what_is_new(storing: TestClient) -> None:
     """The same request again costs nothing; nor does a beginning that is cut off."""
     first = [{"role": "user", "content": SAID}]
     second = [*first, {"role": "assistant", "content": "Nice! And your work?"}, {"role": "user", "content": "Initech."}]
     third = [*second, {"role": "assistant", "content": "Since when?"}, {"role": "user", "content": "2019."}]
     for messages in (first, first, second, second, first, third, third[2:], third[3:]):
-        assert chat(client, messages=messages).status_code == 200
-    assert [document.text.rpartition("User: ")[2] for document in stored(client)] == [SAID, "Initech.", "2019."]
-    with reading(engine_of(client)) as connection:
+        assert chat(storing, messages=messages).status_code == 200
+    assert [document.text.rpartition("User: ")[2] for document in stored(storing)] == [SAID, "Initech.", "2019."]
+    with reading(engine_of(storing)) as connection:
         assert {row.attempts for row in connection.execute(select(ExtractionRow.attempts))} == {1}
 
 
@@ -280,8 +307,8 @@ def test_a_callers_own_key_may_be_told_about(client: TestClient, upstream: Upstr
     assert upstream.asked[-1].headers["authorization"] == "Bearer theirs"
 
 
-def test_an_upstream_that_is_not_there_is_a_bad_gateway(database_url: str, tmp_path: Path) -> None:
-    with serving(database_url, tmp_path, upstream_base_url="http://127.0.0.1:9/v1") as client:
+def test_an_upstream_that_is_not_there_is_a_bad_gateway(sqlite_url: str, tmp_path: Path) -> None:
+    with serving(sqlite_url, tmp_path, upstream_base_url="http://127.0.0.1:9/v1") as client:
         response = chat(client)
     assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_error")
 
@@ -304,12 +331,10 @@ def test_an_address_of_the_callers_choice_is_refused(client: TestClient, upstrea
     assert upstream.asked == []
 
 
-def test_an_allowed_address_is_asked_with_the_callers_key(
-    database_url: str, tmp_path: Path, upstream: Upstream
-) -> None:
+def test_an_allowed_address_is_asked_with_the_callers_key(sqlite_url: str, tmp_path: Path, upstream: Upstream) -> None:
     """Never with the configured one."""
     allowed = {"upstream_key": "configured", "upstream_base_urls": upstream.base_url + "/"}
-    with serving(database_url, tmp_path, upstream_base_url="http://127.0.0.1:9/v1", **allowed) as client:
+    with serving(sqlite_url, tmp_path, upstream_base_url="http://127.0.0.1:9/v1", **allowed) as client:
         headers = {"X-Upstream-Base-URL": upstream.base_url}
         response = chat(client, headers)
         assert (response.status_code, response.json()["error"]["code"]) == (400, "missing_upstream_key")
@@ -342,24 +367,24 @@ def test_other_providers_take_a_key_and_what_can_be_translated(
     assert upstream.asked == []
 
 
-def test_calls_with_the_configured_key_are_accounted(client: TestClient, upstream: Upstream) -> None:
+def test_calls_with_the_configured_key_are_accounted(storing: TestClient, upstream: Upstream) -> None:
     """Those with the caller's own are not."""
-    chat(client)
-    chat(client, stream=True, stream_options={"include_usage": True})
+    chat(storing)
+    chat(storing, stream=True, stream_options={"include_usage": True})
     upstream.refuse(500, {"message": "down"})
-    chat(client)
-    chat(client, {"X-Upstream-Key": "theirs"})
-    with reading(engine_of(client)) as connection:
+    chat(storing)
+    chat(storing, {"X-Upstream-Key": "theirs"})
+    with reading(engine_of(storing)) as connection:
         calls = list(connection.execute(select(LlmCallRow.__table__).order_by(LlmCallRow.created_at)))
     assert [(call.purpose, call.outcome) for call in calls] == [("proxy", "ok")] * 2 + [("proxy", "server_error")]
     used = {(call.input_tokens, call.cached_tokens, call.output_tokens) for call in calls[:2]}
     assert used == {(USAGE["prompt_tokens"], 20, USAGE["completion_tokens"])}
 
 
-def test_a_spent_budget_ends_it_before_the_call(database_url: str, tmp_path: Path, upstream: Upstream) -> None:
+def test_a_spent_budget_ends_it_before_the_call(sqlite_url: str, tmp_path: Path, upstream: Upstream) -> None:
     prices = {"openai/gpt-x": {"input": 1000, "output": 1000}}
     settings = {"upstream_base_url": upstream.base_url, "budget_usd": 0.2, "prices": prices}
-    with serving(database_url, tmp_path, **settings) as client:
+    with serving(sqlite_url, tmp_path, **settings) as client:
         response = chat(client, max_tokens=1_000)
         assert (response.status_code, response.json()["error"]["code"]) == (503, "budget_exhausted")
         assert response.headers["Retry-After"]
@@ -369,8 +394,8 @@ def test_a_spent_budget_ends_it_before_the_call(database_url: str, tmp_path: Pat
     assert len(upstream.asked) == 1
 
 
-def test_it_has_an_allowance_of_its_own(database_url: str, tmp_path: Path, upstream: Upstream) -> None:
-    with serving(database_url, tmp_path, upstream_base_url=upstream.base_url, proxy_rpm=2, api_rpm=50) as client:
+def test_it_has_an_allowance_of_its_own(sqlite_url: str, tmp_path: Path, upstream: Upstream) -> None:
+    with serving(sqlite_url, tmp_path, upstream_base_url=upstream.base_url, proxy_rpm=2, api_rpm=50) as client:
         assert [chat(client).headers["X-RateLimit-Remaining"] for _ in range(2)] == ["1", "0"]
         response = chat(client)
         assert (response.status_code, response.json()["error"]["code"]) == (429, "rate_limit_exceeded")
@@ -378,9 +403,9 @@ def test_it_has_an_allowance_of_its_own(database_url: str, tmp_path: Path, upstr
         assert client.get("/api/profiles").headers["X-RateLimit-Limit"] == "50"
 
 
-def test_the_models_that_are_offered(database_url: str, tmp_path: Path, upstream: Upstream, client: TestClient) -> None:
+def test_the_models_that_are_offered(sqlite_url: str, tmp_path: Path, upstream: Upstream, client: TestClient) -> None:
     assert client.get("/v1/models").json() == {"object": "list", "data": []}
-    with serving(database_url, tmp_path, upstream_base_url=upstream.base_url, proxy_models="gpt-x, gpt-y") as some:
+    with serving(sqlite_url, tmp_path, upstream_base_url=upstream.base_url, proxy_models="gpt-x, gpt-y") as some:
         listed = some.get("/v1/models").json()["data"]
         assert [(model["id"], model["object"]) for model in listed] == [("gpt-x", "model"), ("gpt-y", "model")]
         assert chat(some).status_code == 200

@@ -55,7 +55,8 @@ def _written(traits: Iterable[Trait]) -> str:
 
 
 @lru_cache(maxsize=256)
-def _read(text: str) -> tuple[Trait, ...]:
+def defined(text: str) -> tuple[Trait, ...]:
+    """The definitions that ``given_definitions`` wrote."""
     # Through JSON text, because pydantic's strict mode takes a list for a tuple only there.
     return tuple(Trait.model_validate_json(json.dumps(entry)) for entry in json.loads(text))
 
@@ -64,7 +65,7 @@ def merged(earlier: str | None, later: str | None) -> str | None:
     """What two calls with one text define together; of one key the later holds. Too much for one text: the later's."""
     if earlier is None or later is None or earlier == later:
         return later or earlier
-    traits = {trait.key: trait for trait in (*_read(earlier), *_read(later))}
+    traits = {trait.key: trait for trait in (*defined(earlier), *defined(later))}
     text = _written(traits.values())
     return text if len(traits) <= MAX_GIVEN and len(text.encode()) <= MAX_BYTES else later
 
@@ -85,4 +86,4 @@ def extended(schema: TraitSchema, definitions: Iterable[str]) -> TraitSchema:
 
 def _allowed(schema: TraitSchema, definitions: str) -> Iterable[Trait]:
     """What is sensitive is asked for only as long as the schema's file says so."""
-    return (t for t in _read(definitions) if t.sensitive_category is None or t.sensitive_category in schema.sensitive)
+    return (t for t in defined(definitions) if t.sensitive_category is None or t.sensitive_category in schema.sensitive)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from ingest_pipeline.direct import check_metadata
 from ingest_pipeline.documents import Json
-from ingest_pipeline.errors import InvalidInput, TraitSchemaError
-from ingest_pipeline.extraction.traits import TraitSchema, parse_traits
+from ingest_pipeline.errors import InvalidInput
+from ingest_pipeline.extraction.definitions import defined, given_definitions
+from ingest_pipeline.extraction.traits import TraitSchema
 
 MAX_MESSAGES = 100
 MAX_MESSAGE_BYTES = 100_000
@@ -24,11 +25,13 @@ _MODEL = re.compile(r"(?!.*(?:\.\.|//))[\w.:@+-][\w.:@/+-]{0,199}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """``getprofile`` of a request. ``traits`` stands for the trait schema in this request."""
+    """``getprofile`` of a request. ``traits`` are injected in place of the schema's; ``definitions`` are the same, as
+    they are kept with what the user says."""
 
     skip_injection: bool = False
     skip_extraction: bool = False
     traits: TraitSchema | None = None
+    definitions: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +59,11 @@ class ChatRequest:
         return bool(self.body.get("stream"))
 
 
-def read_request(data: bytes) -> ChatRequest:
-    """Raises InvalidInput with the API's error code."""
+def read_request(data: bytes, schema: TraitSchema) -> ChatRequest:
+    """``schema``: the configured one, by which traits of the request's own are checked.
+
+    Raises InvalidInput with the API's error code.
+    """
     body = _load(data)
     _check_messages(body.get("messages"))
     model = body.get("model")
@@ -65,7 +71,7 @@ def read_request(data: bytes) -> ChatRequest:
         raise InvalidInput("missing_model", "model is required and must be the name of a model", "model")
     if not isinstance(body.get("stream", False), bool | None):
         raise InvalidInput("invalid_stream", "stream must be true or false", "stream")
-    options = _options(body.pop("getprofile", None))
+    options = _options(body.pop("getprofile", None), schema)
     metadata = body.pop("metadata", None) or {}
     check_metadata(metadata)
     named = metadata.pop("profile_id", None)
@@ -139,7 +145,7 @@ def _named(value: Json) -> str | None:
     return value.strip() or None if isinstance(value, str) else None
 
 
-def _options(given: Json) -> Options:
+def _options(given: Json, schema: TraitSchema) -> Options:
     if given is None:
         return Options()
     if not isinstance(given, dict):
@@ -148,10 +154,11 @@ def _options(given: Json) -> Options:
     if not isinstance(skip_injection, bool) or not isinstance(skip_extraction, bool):
         raise _invalid_options("skipInjection and skipExtraction must be true or false")
     try:
-        traits = None if given.get("traits") is None else parse_traits(given["traits"], "getprofile.traits")
-    except TraitSchemaError as error:
+        definitions = given_definitions(given.get("traits"), schema)
+    except InvalidInput as error:
         raise _invalid_options(str(error)) from None
-    return Options(skip_injection, skip_extraction, traits)
+    traits = TraitSchema(defined(definitions), schema.sensitive) if definitions else None
+    return Options(skip_injection, skip_extraction, traits, definitions)
 
 
 def _invalid_options(message: str) -> InvalidInput:

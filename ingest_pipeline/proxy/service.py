@@ -22,16 +22,18 @@ from ingest_pipeline.background import MAX_DUE, Background
 from ingest_pipeline.direct import extract_stored
 from ingest_pipeline.documents import Json
 from ingest_pipeline.errors import IngestError, ProfileNotFound
+from ingest_pipeline.extraction.traits import TraitSchema
 from ingest_pipeline.llm.client import SWITCH_INTERVAL_S
 from ingest_pipeline.pipeline import Pipeline
 from ingest_pipeline.proxy.accounts import Accounts, Ticket
 from ingest_pipeline.proxy.errors import UpstreamFailed
 from ingest_pipeline.proxy.forwarding import Forwarder, Stream, Whole, check_translatable
-from ingest_pipeline.proxy.injection import injected
+from ingest_pipeline.proxy.injection import Known, injected
 from ingest_pipeline.proxy.request import ChatRequest, check_model, find_reference, read_request
 from ingest_pipeline.proxy.said import Said, read_said
 from ingest_pipeline.proxy.upstream import Upstream, choose_upstream, configured_upstream
 from ingest_pipeline.store.conversations import load_known, load_unextracted, save_said
+from ingest_pipeline.store.definitions import profile_schema
 from ingest_pipeline.store.direct import create_profile
 from ingest_pipeline.store.lookup import find_profile
 
@@ -117,7 +119,7 @@ class ChatProxy:
 
     def _prepare(self, data: bytes, headers: Mapping[str, str]) -> _Turn:
         settings, engine = self.pipeline.settings, self.pipeline.engine
-        request = read_request(data)
+        request = read_request(data, self.pipeline.schema)
         check_model(request, settings.proxy_models)
         upstream = choose_upstream(self._configured, settings.upstream_base_urls, headers)
         check_translatable(upstream, request.body)
@@ -126,10 +128,18 @@ class ChatProxy:
         now = datetime.now(UTC)
         body = request.body
         if not request.options.skip_injection:
-            schema = request.options.traits or self.pipeline.schema
-            body = body | {"messages": injected(request.messages, load_known(engine, profile_id, now), schema)}
+            known = load_known(engine, profile_id, now)
+            schema = request.options.traits or self._schema(profile_id, known)
+            body = body | {"messages": injected(request.messages, known, schema)}
         ticket = self._accounts.open(upstream, request, profile_id)
         return _Turn(request, body, reference, profile_id, upstream, ticket, now)
+
+    def _schema(self, profile_id: str, known: Known) -> TraitSchema:
+        """With the traits that came with texts of the profile, where it has values of them."""
+        schema = self.pipeline.schema
+        if all(schema.get(key) for key in known.traits or ()):
+            return schema
+        return profile_schema(self.pipeline.engine, profile_id, schema)
 
     @cached_property
     def _configured(self) -> Upstream:
@@ -168,7 +178,8 @@ class ChatProxy:
     def _save(self, turn: _Turn) -> None:
         said: list[Said] = read_said(turn.reference, turn.request.messages)
         metadata = {"source": None, "metadata": turn.request.metadata or None, "model": turn.request.model}
-        new = save_said(self.pipeline.engine, turn.profile_id, said, metadata, turn.at)
+        definitions = turn.request.options.definitions
+        new = save_said(self.pipeline.engine, turn.profile_id, said, metadata, turn.at, definitions)
         self.background.add(turn.profile_id, new)
 
     def _extract(self, profile_id: str, documents: Sequence[str]) -> None:

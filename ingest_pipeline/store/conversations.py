@@ -45,12 +45,17 @@ def load_known(engine: Engine, profile_id: str, now: datetime) -> Known:
 
 
 def save_said(
-    engine: Engine, profile_id: str, said: Sequence[Said], metadata: Mapping[str, Json], now: datetime
+    engine: Engine,
+    profile_id: str,
+    said: Sequence[Said],
+    metadata: Mapping[str, Json],
+    now: datetime,
+    definitions: str | None = None,
 ) -> list[str]:
     """Store what is new of it and return those documents' ids; all of it or nothing.
 
-    Nothing when the profile was erased meanwhile. ``now`` dates what was said; what was said earlier in the same
-    conversation comes a moment before it, since nobody says when.
+    Nothing when the profile was erased meanwhile. ``definitions``: as in ``documents``. ``now`` dates what was said; what
+    was said earlier in the same conversation comes a moment before it, since nobody says when.
     """
     with reading(engine) as connection:
         new = _unknown(connection, said)
@@ -63,10 +68,8 @@ def save_said(
         holder = hold_profile(connection, profile_id)
         erased = load_erased(connection)
         blank = erased.blank if erased else str
-        rows = [
-            _row(each, holder, profile_id, blank(each.text), metadata, now, now - (latest - each.position) * _TICK)
-            for each in new
-        ]
+        shared = {"profile_id": holder, "given_to": profile_id, "metadata": dict(metadata), "definitions": definitions}
+        rows = [_row(each, blank(each.text), now, now - (latest - each.position) * _TICK) | shared for each in new]
         upsert(connection, DocumentRow, rows)
 
     try:
@@ -83,22 +86,15 @@ def _unknown(connection: Connection, said: Sequence[Said]) -> list[Said]:
     return [each for each in said if each.id not in ids and (each.now or each.record_key not in words)]
 
 
-def _row(
-    said: Said,
-    profile_id: str,
-    given_to: str,
-    text: str,
-    metadata: Mapping[str, Json],
-    now: datetime,
-    occurred_at: datetime,
-) -> dict[str, Any]:
+def _row(said: Said, text: str, now: datetime, occurred_at: datetime) -> dict[str, Any]:
+    """Without what all of a request share."""
     return {
-        "id": said.id, "record_key": said.record_key, "identifier_id": None, "profile_id": profile_id,
-        "source": Source.DIRECT.value, "origin": ORIGIN, "kind": "message", "native_id": said.id, "text": text,
-        "segments": [segment_json(segment) for segment in said.segments], "metadata": dict(metadata),
-        "occurred_at": occurred_at, "modified_at": None, "content_hash": said.content_hash, "file_id": None,
-        "position": None, "superseded_at": None, "state": "pending", "fingerprint": None, "wanted": None,
-        "given_to": given_to, "created_at": now, "run_id": None,
+        "id": said.id, "record_key": said.record_key, "identifier_id": None, "source": Source.DIRECT.value,
+        "origin": ORIGIN, "kind": "message", "native_id": said.id, "text": text,
+        "segments": [segment_json(segment) for segment in said.segments], "occurred_at": occurred_at,
+        "modified_at": None, "content_hash": said.content_hash, "file_id": None, "position": None,
+        "superseded_at": None, "state": "pending", "fingerprint": None, "wanted": None, "created_at": now,
+        "run_id": None,
     }  # fmt: skip
 
 
