@@ -54,8 +54,8 @@ def save_said(
 ) -> list[str]:
     """Store what is new of it and return those documents' ids; all of it or nothing.
 
-    Nothing when the profile was erased meanwhile. ``definitions``: as in ``documents``. ``now`` dates what was said; what
-    was said earlier in the same conversation comes a moment before it, since nobody says when.
+    Nothing when the profile was erased meanwhile. ``definitions``: as in ``documents``. ``now`` dates what was said;
+    what was said earlier in the same conversation comes a moment before it, since nobody says when.
     """
     with reading(engine) as connection:
         new = _unknown(connection, said)
