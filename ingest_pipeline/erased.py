@@ -10,9 +10,10 @@ import hmac
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import phonenumbers
+from msgspec import structs
 
 from ingest_pipeline.documents import Identifier, Json, Person, Record, Role, Segment
 
@@ -205,7 +206,7 @@ class Erased:
         """The record as it may be stored, but for its native id: its key is made from that as it is."""
         namespace = record.subjects[0].namespace if record.subjects else None
         text, segments = self.blank_text(record.text, record.segments, namespace)
-        return replace(
+        return structs.replace(
             record,
             text=text,
             segments=segments,

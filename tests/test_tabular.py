@@ -221,7 +221,7 @@ def test_memory_does_not_grow_with_the_table() -> None:
         tracemalloc.stop()
         return top
 
-    assert peak(20_000) < peak(2_000) + 100_000
+    assert peak(40_000) < peak(20_000) + 100_000
 
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)

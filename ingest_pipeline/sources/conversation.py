@@ -33,7 +33,6 @@ NOT_EVIDENCE = {Role.STAFF: "internal_sender", Role.ASSISTANT: "assistant", Role
 
 
 _SUBJECT = Role.SUBJECT
-_new: Callable[[type[Segment], tuple[object, ...]], Segment] = tuple.__new__
 
 
 class Turn(NamedTuple):
@@ -104,9 +103,8 @@ class Excerpts:
                 length += 1
             lines += self._lines[start:end]
             moved = length - self._offsets[start]
-            # As Segment(…) does, without a call in between: this is what reading a chat takes longest for.
             segments += [
-                _new(Segment, (moved + a, moved + b, _SUBJECT if speaker == subject else role, name, native_id, at))
+                Segment(moved + a, moved + b, _SUBJECT if speaker == subject else role, name, native_id, at)
                 for a, b, role, speaker, name, native_id, at in self._spans[self._first[start] : self._first[end]]
             ]
             length += self._offsets[end] - self._offsets[start]

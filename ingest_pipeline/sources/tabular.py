@@ -10,7 +10,10 @@ import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import BinaryIO, NamedTuple, TypeAlias
+from itertools import chain
+from typing import BinaryIO, TypeAlias, cast
+
+from msgspec import Struct
 
 from ingest_pipeline.errors import UnreadableFile
 from ingest_pipeline.sources.base import HEAD_BYTES, ReadOptions
@@ -21,10 +24,11 @@ Opener: TypeAlias = Callable[[], BinaryIO]
 CELLS_PER_RECORD = 4
 """A record may hold this many cells of the largest allowed size before it is taken for a runaway quote."""
 
+BLOCK_CHARS = 1 << 16
 _DELIMITERS = ",;\t|"
 
 
-class Row(NamedTuple):
+class Row(Struct, gc=False):
     """A whole record. ``repairs`` names what was mended in it: ``nul_removed``, ``charset_cp1252``."""
 
     ordinal: int
@@ -37,7 +41,7 @@ class Row(NamedTuple):
         return f"row {self.ordinal} (line {self.line})"
 
 
-class BadRow(NamedTuple):
+class BadRow(Struct, gc=False):
     """A record that cannot be read. ``last_line`` is as far as it reached; whole rows found there are still given.
 
     ``quoting``: a quote is wrong, so that where the record ends is a guess.
@@ -48,9 +52,6 @@ class BadRow(NamedTuple):
     last_line: int
     reason: str
     quoting: bool = False
-
-    def reaching(self, other: "BadRow") -> "BadRow":
-        return self._replace(last_line=max(self.last_line, other.last_line))
 
     @property
     def position(self) -> str:
@@ -63,20 +64,25 @@ class _RecordTooLong(Exception):
 
 
 class Table:
-    """One open CSV. ``columns`` are the header's cells, stripped; ``rows`` can be walked once."""
+    """One open CSV. ``columns`` are the header's cells, stripped; ``rows`` can be walked once.
+
+    Lines are read by the block, so that the csv module walks over them without a call of ours for each.
+    """
 
     def __init__(self, text: io.TextIOWrapper, encoding: Encoding, options: ReadOptions) -> None:
         self.encoding = encoding
-        self._readline = text.readline
+        self._text = text
         self._cell_limit = options.max_cell_chars
         self._record_limit = options.max_cell_chars * CELLS_PER_RECORD
-        self._held: list[str] = []  # the lines of the record being read
-        self._again: list[str] = []  # lines to read again, last first
-        self._repairs: set[str] = set()  # of the record being read
-        self._odd = False  # it was mended or is large: look closer
+        # The lines of the record being read and what was read with them. None stands for one over the record's limit.
+        self._held: list[str | None] = []
+        self._first = 1  # the number of the first of them
+        self._line = 1  # where the record being read begins
+        self._repairs: dict[int, list[str]] = {}  # line -> what was mended in it
+        self._look_closer = False  # something was mended in, or the lines held are longer than a cell may be
         _allow_cells_of(self._record_limit)
-        self._dialect = _sniff_delimiter(self._peek())
-        self._reader = self._new_reader()
+        self._held = self._next_block()
+        self._dialect = _sniff_delimiter((self._held and self._held[0]) or "")
         self.columns = self._read_header()
 
     def rows(self) -> Iterator[Row | BadRow]:
@@ -89,10 +95,9 @@ class Table:
         for row in self._parsed():
             if isinstance(row, BadRow):
                 if damage:
-                    damage = damage.reaching(row)
+                    damage.last_line = max(damage.last_line, row.last_line)
                 elif row.last_line > damaged_to:  # else it is a piece of the damage before
-                    ordinal += 1
-                    row = row._replace(ordinal=ordinal)
+                    ordinal = row.ordinal = ordinal + 1
                     if row.quoting:
                         damage = row
                     else:
@@ -102,105 +107,100 @@ class Table:
                 yield damage
                 damaged_to = damage.last_line
                 damage = None
-            ordinal += 1
-            yield row if row.ordinal == ordinal else row._replace(ordinal=ordinal)
+            ordinal = row.ordinal = ordinal + 1
+            yield row
         if damage:
             yield damage
 
     def _parsed(self) -> Iterator[Row | BadRow]:
-        """Records as the parser sees them, the pieces of damaged ones too; ``ordinal`` counts them all."""
-        held, width = self._held, len(self.columns)
-        line, ordinal = 1 + len(held), 0
+        """Records as the parser sees them, the pieces of damaged ones too; their ordinals are not yet known."""
+        width = len(self.columns)
         while True:
-            held.clear()
+            before = self._line
+            reader = csv.reader(self._lines(), delimiter=self._dialect, strict=True)
             try:
-                for cells in self._reader:
+                for cells in reader:
+                    end = before + reader.line_num
                     if cells:
-                        ordinal += 1
-                        plain = len(cells) == width and not self._odd
-                        yield Row(ordinal, line, cells) if plain else self._checked(ordinal, line, cells)
-                    line += len(held)
-                    held.clear()
+                        plain = len(cells) == width and not self._look_closer
+                        yield Row(0, self._line, cells) if plain else self._checked(cells, end - 1)
+                    self._line = end
                 return
             except (csv.Error, _RecordTooLong) as error:
-                ordinal += 1
-                yield BadRow(ordinal, line, line + len(held) - 1, self._explain(error), quoting=True)
-                line += 1
-                self._restart_after_first_line()
+                last = before + reader.line_num - 1
+                yield BadRow(0, self._line, last, self._explain(error), quoting=True)
+                self._line += 1  # what it swallowed is read again
 
-    def _restart_after_first_line(self) -> None:
-        self._again.extend(reversed(self._held[1:]))
-        self._repairs.clear()
-        self._odd = False
-        self._reader = self._new_reader()
-
-    def _checked(self, ordinal: int, line: int, cells: list[str]) -> Row | BadRow:
-        repairs, last, width = tuple(sorted(self._repairs)), line + len(self._held) - 1, len(self.columns)
-        self._repairs.clear()
-        self._odd = False
+    def _checked(self, cells: list[str], last: int) -> Row | BadRow:
+        width = len(self.columns)
         if len(cells) != width:
-            return BadRow(ordinal, line, last, f"has {len(cells)} cells where the header has {width}")
+            return BadRow(0, self._line, last, f"has {len(cells)} cells where the header has {width}")
         if max(map(len, cells)) > self._cell_limit:
-            return BadRow(ordinal, line, last, f"a cell is longer than {self._cell_limit} characters")
-        return Row(ordinal, line, cells, repairs)
+            return BadRow(0, self._line, last, f"a cell is longer than {self._cell_limit} characters")
+        repairs = {what for line in range(self._line, last + 1) for what in self._repairs.get(line, ())}
+        return Row(0, self._line, cells, tuple(sorted(repairs)))
 
     def _explain(self, error: Exception) -> str:
-        if isinstance(error, _RecordTooLong):
+        if isinstance(error, _RecordTooLong) or "iterator should return strings" in str(error):
             return f"longer than {self._record_limit} characters: a quote that is never closed, or a cell too large"
         if "unexpected end of data" in str(error):
             return "a quote opened here is never closed"
         return "a quote is not closed or not doubled"
 
-    def _new_reader(self) -> Iterator[list[str]]:
-        return csv.reader(self._lines(), delimiter=self._dialect, strict=True)
-
     def _lines(self) -> Iterator[str]:
-        held, again, limit, size = self._held, self._again, self._record_limit, 0
-        readline = self._readline
-        while line := again.pop() if again else readline(limit + 1):
-            if not line.isascii():
-                line = self._mend_charset(line)
-            if "\0" in line:
-                line = self._without_nul(line)
-            size = size + len(line) if held else len(line)
-            held.append(line)
-            if size > self._cell_limit:
-                self._odd = True
-                if size > limit:
-                    self._skip_rest_of(line)
-                    raise _RecordTooLong
-            yield line
+        """The lines from the record's first on."""
+        return cast("Iterator[str]", chain.from_iterable(self._blocks()))
 
-    def _mend_charset(self, line: str) -> str:
+    def _blocks(self) -> Iterator[list[str | None]]:
+        yield self._unfinished()
+        while block := self._next_block():
+            yield block
+
+    def _unfinished(self) -> list[str | None]:
+        """Drop what is read; what is held then begins with the record."""
+        self._held = self._held[self._line - self._first :]
+        self._first = self._line
+        return self._held
+
+    def _next_block(self) -> list[str | None]:
+        """Further lines, which are held as well. Raises _RecordTooLong when the record is without them."""
+        unfinished = self._unfinished()
+        chars = sum(len(line or "") for line in unfinished)
+        if chars > self._record_limit:
+            raise _RecordTooLong
+        text = self._text.read(min(BLOCK_CHARS, self._record_limit))
+        rest = self._text.readline(self._record_limit + 1) if text and not text.endswith("\n") else ""
+        text += rest
+        first = self._first + len(unfinished)
+        self._repairs = {line: what for line, what in self._repairs.items() if line >= self._first}
+        lines: list[str | None] = [*io.StringIO(text, newline="")]
+        if "\0" in text or not text.isascii() and mend(text) is not text:
+            lines = [self._mended(number, line or "") for number, line in enumerate(lines, start=first)]
+        if len(rest) > self._record_limit and not rest.endswith(("\n", "\r")):
+            lines[-1] = None
+            self._skip_rest_of_line()
+        self._look_closer = bool(self._repairs) or chars + len(text) > self._cell_limit
+        self._held = unfinished + lines
+        return lines
+
+    def _mended(self, number: int, line: str) -> str:
         mended = mend(line)
         if mended is not line:
-            self._repaired("charset_cp1252")
-        return mended
+            self._repairs.setdefault(number, []).append("charset_cp1252")
+        if "\0" in mended:
+            self._repairs.setdefault(number, []).append("nul_removed")
+        return mended.replace("\0", "")
 
-    def _without_nul(self, line: str) -> str:
-        self._repaired("nul_removed")
-        return line.replace("\0", "")
-
-    def _repaired(self, what: str) -> None:
-        self._repairs.add(what)
-        self._odd = True
-
-    def _skip_rest_of(self, line: str) -> None:
-        while line and not line.endswith(("\n", "\r")):
-            line = self._readline(self._record_limit)
-
-    def _peek(self) -> str:
-        line = self._readline(self._record_limit + 1)
-        if line:
-            self._again.append(line)
-        return line
+    def _skip_rest_of_line(self) -> None:
+        while (line := self._text.readline(self._record_limit)) and not line.endswith(("\n", "\r")):
+            pass
 
     def _read_header(self) -> tuple[str, ...]:
+        reader = csv.reader(self._lines(), delimiter=self._dialect, strict=True)
         try:
-            for cells in self._reader:
+            for cells in reader:
+                self._line = 1 + reader.line_num
                 if any(cells):
-                    self._repairs.clear()
-                    self._odd = False
                     return tuple(cell.strip() for cell in cells)
         except (csv.Error, _RecordTooLong) as error:
             raise UnreadableFile("the header is not CSV: a quote in it is not closed or not doubled") from error

@@ -8,10 +8,11 @@ import hmac
 import threading
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from msgspec import structs
 from sqlalchemy import Connection, Engine, delete, func, select, update
 
 from ingest_pipeline.documents import Identifier, Person, Record
@@ -179,7 +180,7 @@ def screen(connection: Connection, records: Sequence[Record], now: datetime) -> 
         if not subjects and record.subjects:
             left_out.add(index)
         else:
-            kept.append(erased.blank_record(replace(record, subjects=subjects)))
+            kept.append(erased.blank_record(structs.replace(record, subjects=subjects)))
     return Screened(kept, frozenset(left_out), erased.blank)
 
 

@@ -2,9 +2,10 @@
 
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from msgspec import structs
 from sqlalchemy import Connection, select, text
 
 from ingest_pipeline.documents import Identifier, Person, stable_id
@@ -92,7 +93,7 @@ def _referring(connection: Connection, described: list[Described]) -> list[Descr
     homes = _homes(connection, set(keys.values()) - known)
     bound = _identifiers_of(connection, set(homes.values()))
     return [
-        replace(d, person=replace(d.person, same_as=(*d.person.same_as, bound[homes[d.person.key.value]])))
+        Described(structs.replace(d.person, same_as=(*d.person.same_as, bound[homes[d.person.key.value]])), d.at)
         if d.person.key.kind == EXTERNAL and d.person.key.value in homes
         else d
         for d in described
