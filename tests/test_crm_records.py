@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from ingest_pipeline.documents import Identifier, Role
 from ingest_pipeline.sources.crm_records import (
-    certain_phone,
     clean_name,
     email_addresses,
     is_meaningful,
@@ -18,6 +17,7 @@ from ingest_pipeline.sources.crm_records import (
     says_something,
 )
 from ingest_pipeline.sources.crm_text import TextBuilder
+from ingest_pipeline.sources.phones import certain_phone
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 

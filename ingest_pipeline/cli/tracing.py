@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from msgspec import structs
 from rich import box
 from rich.console import Group
 from rich.panel import Panel
@@ -40,7 +41,7 @@ def document(
         found = load_document_facts(engine, document_id)
         record_read(engine, by, Audited.DOCUMENT, found.profile_id)
     if as_json:
-        print_json(asdict(found))
+        print_json(asdict(found) | {"segments": [structs.asdict(segment) for segment in found.segments]})
     else:
         console.print(_document_panel(found))
         console.print(_contributions_table(found) if found.contributions else "Nothing was found in it.")

@@ -1,24 +1,26 @@
 """A CRM record's text: ``Label: value`` lines and paragraphs, with whose words each of them holds."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from ingest_pipeline.documents import Json, Role, Segment
 from ingest_pipeline.sources.columns import TRUE, UNCHECKED, Layout
 from ingest_pipeline.sources.crm_records import is_meaningful, says_something
-from ingest_pipeline.sources.crm_withheld import holds_numbers, is_withheld, without_numbers
+from ingest_pipeline.sources.crm_withheld import holds_numbers, is_withheld, may_hold_number, without_numbers
 from ingest_pipeline.sources.tabular import index_of
 
 
-@dataclass(slots=True)
 class TextBuilder:
     """Line breaks become ``\\n``; numbers of papers, cards and accounts are left out and counted in ``withheld``."""
 
-    withheld: int = 0
-    _parts: list[str] = field(default_factory=list)
-    _segments: list[Segment] = field(default_factory=list)
-    _length: int = 0
+    __slots__ = ("_length", "_parts", "_segments", "withheld")
+
+    def __init__(self) -> None:
+        self.withheld = 0
+        self._parts: list[str] = []
+        self._segments: list[Segment] = []
+        self._length = 0
 
     def field(self, label: str, value: str, column: str) -> None:
         """One ``Label: value`` line. The value keeps its own line breaks."""
@@ -41,11 +43,11 @@ class TextBuilder:
         label: str = "",
     ) -> None:
         """A paragraph after a blank line; nothing for an empty one. ``label`` stands before it and is nobody's."""
-        text = _lines(value)
-        if not text:
+        if not value or not (text := _lines(value)):
             return
-        text, withheld = without_numbers(text)
-        self.withheld += withheld
+        if may_hold_number(text):
+            text, withheld = without_numbers(text)
+            self.withheld += withheld
         start = self._length
         if self._parts:
             self._parts.append("\n\n")
@@ -67,8 +69,7 @@ class TextBuilder:
         return self.build()
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(NamedTuple):
     """A column that is rendered: its place in the row, its label, and whether it is a check box."""
 
     place: int
@@ -112,23 +113,23 @@ class Fields:
     def add(self, text: TextBuilder, cells: Sequence[str]) -> None:
         """The lines that say something in this row; each label once."""
         said: set[str] = set()
-        for line in self._lines:
-            value = cells[line.place].strip()
-            if not value or line.label in said:
+        for place, column, label, when_true, custom in self._lines:
+            value = cells[place].strip()
+            if not value or label in said:
                 continue
-            if line.when_true:
+            if when_true:
                 if value.lower() not in TRUE:
                     continue
                 value = "yes"
-            elif line.custom and (lowered := value.lower()) in _BOXES:
+            elif custom and (lowered := value.lower()) in _BOXES:
                 if lowered in UNCHECKED:
                     continue
                 value = "yes"
-            elif not says_something(value, line.label):
+            elif not says_something(value, label):
                 text.withheld += is_withheld(value)
                 continue
-            said.add(line.label)
-            text.field(line.label, value, line.column)
+            said.add(label)
+            text.field(label, value, column)
         for place in self._withheld:
             text.withheld += bool(cells[place].strip())
 

@@ -17,6 +17,7 @@ _SSN = re.compile(r"\d{3}-\d{2}-\d{4}\Z")
 # Every one of these numbers holds nine digits in a row, apart from separators. Looked for in bytes with all digits
 # alike and the separators deleted, which takes a fifth of the time of a pattern.
 _DIGITS_ALIKE = bytes(ord("0") if 48 <= code <= 57 else ord("x") for code in range(256))
+_NO_DIGITS = bytes(code for code in range(256) if not 48 <= code <= 57)
 _NINE_DIGITS = b"0" * 9
 _IN_TEXT = re.compile(
     r"(?P<iban>\b[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b)"
@@ -37,14 +38,14 @@ def holds_numbers(label: str) -> bool:
 
 def is_withheld(value: str) -> bool:
     """Whether a cell holds nothing but such a number."""
-    if not _may_hold_one(value):
+    if not may_hold_number(value):
         return False
     return bool(_SSN.match(value)) or is_iban(value.replace(" ", "")) or is_card(value)
 
 
 def without_numbers(text: str) -> tuple[str, int]:
     """A text with such numbers replaced by what they were, and how many there were."""
-    if not _may_hold_one(text):
+    if not may_hold_number(text):
         return text, 0
     found = 0
 
@@ -62,8 +63,14 @@ def without_numbers(text: str) -> tuple[str, int]:
     return _IN_TEXT.sub(replaced, text), found
 
 
-def _may_hold_one(text: str) -> bool:
-    return _NINE_DIGITS in text.encode("utf-8", "surrogatepass").translate(_DIGITS_ALIKE, b" -")
+def may_hold_number(text: str) -> bool:
+    """Quickly: False is certain."""
+    if len(text) < len(_NINE_DIGITS):
+        return False
+    data = text.encode("utf-8", "surrogatepass")
+    if len(data.translate(None, _NO_DIGITS)) < len(_NINE_DIGITS):
+        return False
+    return _NINE_DIGITS in data.translate(_DIGITS_ALIKE, b" -")
 
 
 def is_card(value: str) -> bool:

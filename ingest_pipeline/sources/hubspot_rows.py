@@ -13,7 +13,6 @@ from ingest_pipeline.sources.columns import TRUE
 from ingest_pipeline.sources.crm_mail import plain_text
 from ingest_pipeline.sources.crm_records import (
     Staff,
-    certain_phone,
     clean_name,
     email_addresses,
     read_moment,
@@ -21,6 +20,7 @@ from ingest_pipeline.sources.crm_records import (
 )
 from ingest_pipeline.sources.crm_tables import Lookup, TableFile
 from ingest_pipeline.sources.crm_text import Fields, TextBuilder
+from ingest_pipeline.sources.phones import certain_phone
 from ingest_pipeline.sources.tabular import Row, Table, index_of
 
 EMAIL_COLUMNS = ("email", "hs_additional_emails", "work_email")

@@ -14,7 +14,7 @@ from ingest_pipeline.sources.columns import INTERCOM_CONTACT
 from ingest_pipeline.sources.crm_desk import Desk
 from ingest_pipeline.sources.crm_dialogue import Message, add_dialogue, in_order, speakers
 from ingest_pipeline.sources.crm_mail import plain_text
-from ingest_pipeline.sources.crm_records import certain_phone, clean_name, email_addresses, staff_of
+from ingest_pipeline.sources.crm_records import clean_name, email_addresses, staff_of
 from ingest_pipeline.sources.crm_tables import TableFile, lookup, open_tables
 from ingest_pipeline.sources.crm_text import TextBuilder
 from ingest_pipeline.sources.crm_units import (
@@ -31,6 +31,7 @@ from ingest_pipeline.sources.crm_units import (
     read_units,
     text_in,
 )
+from ingest_pipeline.sources.phones import certain_phone
 
 LISTS = frozenset({"conversations", "contacts", "data", "users", "admins", "teammates", "companies"})
 CUSTOMERS = frozenset({"user", "lead", "contact", "visitor"})

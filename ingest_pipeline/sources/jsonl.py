@@ -22,8 +22,8 @@ from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
 from ingest_pipeline.sources.charsets import sanitized
 from ingest_pipeline.sources.chat_files import counted, head_text, id_text
 from ingest_pipeline.sources.conversation import FUTURE_SLACK, from_iso, from_unix, plausible
-from ingest_pipeline.sources.crm_records import certain_phone
 from ingest_pipeline.sources.json_stream import Broken, NotJson, converted, parse_json
+from ingest_pipeline.sources.phones import certain_phone
 
 MAX_METADATA_DEPTH = 20
 MAX_PROFILE_CHARS = 255

@@ -31,9 +31,10 @@ from ingest_pipeline.errors import UnreadableFile
 from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
 from ingest_pipeline.sources.columns import Layout
 from ingest_pipeline.sources.crm_mail import plain_text
-from ingest_pipeline.sources.crm_records import certain_phone, clean_name, email_addresses, read_moment
+from ingest_pipeline.sources.crm_records import clean_name, email_addresses, read_moment
 from ingest_pipeline.sources.crm_tables import TableFile, open_tables
 from ingest_pipeline.sources.crm_text import Fields, TextBuilder
+from ingest_pipeline.sources.phones import certain_phone
 from ingest_pipeline.sources.tabular import Row, Table, index_of
 
 MAPPING = "mapping.yaml"

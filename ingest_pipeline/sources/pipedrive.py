@@ -13,7 +13,7 @@ from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
 from ingest_pipeline.sources.columns import PIPEDRIVE_PERSON
 from ingest_pipeline.sources.crm_desk import Desk
 from ingest_pipeline.sources.crm_mail import plain_text
-from ingest_pipeline.sources.crm_records import certain_phone, clean_name, email_addresses, read_moment, staff_of
+from ingest_pipeline.sources.crm_records import clean_name, email_addresses, read_moment, staff_of
 from ingest_pipeline.sources.crm_tables import TableFile, lookup, open_tables
 from ingest_pipeline.sources.crm_text import TextBuilder
 from ingest_pipeline.sources.crm_units import (
@@ -30,6 +30,7 @@ from ingest_pipeline.sources.crm_units import (
     read_units,
     text_in,
 )
+from ingest_pipeline.sources.phones import certain_phone
 
 LISTS = frozenset({"data", "items", "persons", "notes", "activities", "deals", "organizations", "users"})
 

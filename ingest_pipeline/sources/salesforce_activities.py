@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from ingest_pipeline.documents import Json, Person, Record, Role
 from ingest_pipeline.sources.columns import TRUE
 from ingest_pipeline.sources.crm_mail import add_own_words, is_automatic, plain_text
-from ingest_pipeline.sources.crm_records import clean_name, email_addresses, read_moment
+from ingest_pipeline.sources.crm_records import clean_name, email_addresses
 from ingest_pipeline.sources.crm_text import TextBuilder
 from ingest_pipeline.sources.salesforce_cells import JOINED, Dates, Left, RowReader, Sheet
 
@@ -21,6 +21,8 @@ DRAFT = "5"
 MAX_RECIPIENTS = 50
 """People of one outgoing mail: beyond it is a mailing."""
 
+_ACTIVITY_TIMES = ("startdatetime", "activitydatetime", "completeddatetime", "activitydate")
+_MAIL_SUBTYPES = frozenset({"email", "listemail"})
 _MAIL_LINEAGE = (("subject", "subject"), ("message_id", "messageidentifier"), ("thread", "threadidentifier"))
 _LOGGED_MAIL = re.compile(
     r"\s*(?:(?:Additional )?To|From):[^\n]*\n(?:[^\n]*\n){0,12}?\s*(?:Subject|Body):", re.IGNORECASE
@@ -45,6 +47,7 @@ class ActivityReader(RowReader):
             "emailmessage": self._mail,
         }
         self._read_object = readers[sheet.object]
+        self._activity_times = [(self._at[column], column) for column in _ACTIVITY_TIMES if column in self._at]
 
     def _record_of(self, cells: Sequence[str], native: str, metadata: dict[str, Json]) -> Record:
         return self._read_object(cells, native, metadata)
@@ -54,14 +57,14 @@ class ActivityReader(RowReader):
     def _activity(self, cells: Sequence[str], native: str, metadata: dict[str, Json]) -> Record:
         """A task or event, about everybody it lists. A logged mail in it is the rep's, who owns the task."""
         who = self._id(cells, "whoid")
-        people = [who, *self._sheet.joins.all("activity", native)]
+        people = (who, *self._sheet.joins.all("activity", native))
         account = self._link(cells, "accountid", metadata)
         if who is None:
-            people += [self._link(cells, "whatid", metadata), account]
+            people += (self._link(cells, "whatid", metadata), account)
         persons = self._referred(people)
         subject, description = self._cell(cells, "subject"), self._cell(cells, "description")
-        subtype = self._cell(cells, "tasksubtype").lower()
-        logged = bool(description) and (subtype in {"email", "listemail"} or bool(_LOGGED_MAIL.match(description)))
+        is_mail = self._cell(cells, "tasksubtype").lower() in _MAIL_SUBTYPES
+        logged = bool(description) and (is_mail or bool(_LOGGED_MAIL.match(description)))
         text = TextBuilder()
         text.text(subject, Role.STAFF if logged and _MAIL_SUBJECT.match(subject) else Role.NOTE, "Subject")
         text.text(description, Role.STAFF if logged else Role.NOTE, "Description")
@@ -206,11 +209,11 @@ class ActivityReader(RowReader):
     def _activity_dates(self, cells: Sequence[str], metadata: dict[str, Json]) -> Dates:
         dates = self._dates(cells, metadata, "createddate")
         latest = dates.modified_at or self._sheet.now
-        for column in ("startdatetime", "activitydatetime", "completeddatetime", "activitydate"):
-            cell = self._cell(cells, column)
+        for place, column in self._activity_times:
+            cell = cells[place]
             if not cell:
                 continue
-            moment, warning = read_moment(cell, self._sheet.now)
+            moment, warning = self._moments[cell]
             if warning == "unreadable":
                 metadata.setdefault("warnings", []).append(f"{column}: {warning}")
             # Noon stands for the whole day, so a day counts as past when it had begun.

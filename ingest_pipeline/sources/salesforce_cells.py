@@ -1,18 +1,20 @@
 """What all rows of Salesforce tables share: their cells, ids, dates, people and the record made of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from ingest_pipeline.documents import Identifier, Item, Json, Person, Record, Skipped
 from ingest_pipeline.sources.base import ReadOptions
 from ingest_pipeline.sources.columns import TRUE
-from ingest_pipeline.sources.crm_records import Staff, email_addresses, read_moment, readable_label
+from ingest_pipeline.sources.crm_records import Moments, Staff, email_addresses, readable_label
 from ingest_pipeline.sources.crm_tables import Lookup, TableFile
 from ingest_pipeline.sources.crm_text import TextBuilder
-from ingest_pipeline.sources.salesforce_ids import PEOPLE, PREFIXES, id18
+from ingest_pipeline.sources.salesforce_ids import PEOPLE, PREFIXES, id18, own_id18
 from ingest_pipeline.sources.tabular import Row, Table, index_of
 
+REMEMBERED = 16_384
 JOINED = "\x1f"
 """Between the parts of a joined value."""
 
@@ -37,13 +39,27 @@ class Sheet:
     now: datetime
 
 
-@dataclass(slots=True)
-class Dates:
+class Dates(NamedTuple):
     """When a row's content held; ``source`` is the column that says so."""
 
     occurred_at: datetime | None = None
     modified_at: datetime | None = None
     source: str = ""
+
+
+_UNTICKED = frozenset({"", "0", "false"})
+
+
+class _Places(dict[str, int]):
+    """Lower-case column -> its place in a row; that of a column which is not there is the last."""
+
+    def __missing__(self, column: str) -> int:
+        return -1
+
+
+def is_ticked(cell: str) -> bool:
+    """Whether a check box is."""
+    return cell not in _UNTICKED and cell.lower() in TRUE
 
 
 class Refused(Exception):
@@ -54,6 +70,21 @@ class Left(Exception):
     """This row holds nothing of a profile; becomes a Skipped with the message."""
 
 
+class _References(dict[str, Person]):
+    """Persons as rows refer to them: each is described once, as the same ones are named again and again."""
+
+    def __init__(self, identifier: Callable[[str], Identifier], namespace: str) -> None:
+        super().__init__()
+        self._identifier = identifier
+        self._namespace = namespace
+
+    def __missing__(self, native: str) -> Person:
+        if len(self) >= REMEMBERED:
+            self.clear()
+        person = self[native] = Person(self._identifier(native), self._namespace, claims=False)
+        return person
+
+
 class RowReader:
     """Reads the rows of one sheet; subclasses say how, in ``_record_of``."""
 
@@ -61,24 +92,28 @@ class RowReader:
         self._sheet = sheet
         self._namespace = f"salesforce:{sheet.org}"
         excluded = sheet.options.exclude_columns
-        self._at = {
-            column: place
+        self._at = _Places(
+            (column, place)
             for column, place in index_of(sheet.table.columns).items()
             if column == "id" or not (column in excluded or readable_label(column).lower() in excluded)
-        }
+        )
         self._kind = sheet.object
         self._object = sheet.object.capitalize()
         self._position = ""  # of the row being read
+        self._moments = Moments(sheet.now)
+        self._references = _References(self._identifier, self._namespace)
 
     def read(self, row: Row) -> Item:
         """The row's Record, or why there is none."""
-        file, cells = self._sheet.file, row.cells
+        file, at = self._sheet.file, self._at
+        cells = [*map(str.strip, row.cells), ""]  # the last for columns that the table does not have
         try:
-            native = self._own_id(cells)
-            if self._cell(cells, "isdeleted").lower() in TRUE and not self._cell(cells, "masterrecordid"):
+            native = self._own_id(cells[at["id"]])
+            if is_ticked(cells[at["isdeleted"]]) and not cells[at["masterrecordid"]]:
                 return Skipped(file.file, "deleted")
-            metadata: dict[str, Json] = {"object": self._object, "id": native}
-            metadata.update(file.lineage(row, self._sheet.table))
+            metadata: dict[str, Json] = {"object": self._object, "id": native, "row": row.ordinal, "line": row.line}
+            if file.member or row.repairs or not self._sheet.table.encoding.is_utf8:
+                metadata.update(file.lineage(row, self._sheet.table))
             self._position = file.position(row)
             return self._record_of(cells, native, metadata)
         except Refused as refusal:
@@ -114,16 +149,18 @@ class RowReader:
     # -- cells -----------------------------------------------------------------------------------------------------
 
     def _cell(self, cells: Sequence[str], column: str) -> str:
-        place = self._at.get(column)
-        return cells[place].strip() if place is not None else ""
+        return cells[self._at[column]]
 
     def _written(self, column: str) -> str:
         """The column's name as the header writes it."""
         place = self._at.get(column)
         return column if place is None else self._sheet.table.columns[place]
 
-    def _own_id(self, cells: Sequence[str]) -> str:
-        native = self._id(cells, "id")
+    def _own_id(self, cell: str) -> str:
+        try:
+            native = own_id18(cell)
+        except ValueError as error:
+            raise Refused(f"{self._written('id')} {error}") from None
         if native is None:
             raise Refused("Id is empty")
         if PREFIXES.get(native[:3]) != self._sheet.object:
@@ -131,15 +168,17 @@ class RowReader:
         return native
 
     def _id(self, cells: Sequence[str], column: str) -> str | None:
+        cell = cells[self._at[column]]
         try:
-            return id18(self._cell(cells, column))
+            return id18(cell) if cell else None
         except ValueError as error:
             raise Refused(f"{self._written(column)} {error}") from None
 
     def _link(self, cells: Sequence[str], column: str, metadata: dict[str, Json]) -> str | None:
         """An id that only adds to the row: a wrong one is a warning. An account's goes into the metadata."""
+        cell = cells[self._at[column]]
         try:
-            found = id18(self._cell(cells, column))
+            found = id18(cell) if cell else None
         except ValueError:
             metadata.setdefault("warnings", []).append(f"{column}: not an id")
             return None
@@ -167,37 +206,34 @@ class RowReader:
 
     def _referred(self, natives: Iterable[str | None]) -> tuple[Person, ...]:
         """The people that a row points at, each once. Raises Left when there are none."""
-        found = {person: None for native in natives if (person := self._person_behind(native))}
+        found: dict[str, Person] = {}
+        for native in natives:
+            person = native if native is None or native[:3] in PEOPLE else self._person_behind(native)
+            if person:
+                found[person] = self._references[person]
         if not found:
             raise Left("no_person")
-        return tuple(Person(self._identifier(native), self._namespace, claims=False) for native in found)
+        return tuple(found.values())
 
     def _sender(self, address: str, name: str, hint: str | None) -> Person:
         """The one person of the export with this address, or, of several, the hinted one; else the bare sender."""
         known = self._sheet.joins.all("address", address)
         native = known[0] if len(known) == 1 else hint if hint in known else None
         if native:
-            return Person(self._identifier(native), self._namespace, claims=False)
+            return self._references[native]
         (identifier,) = email_addresses(address)
         return Person(identifier, "email", name or None, (identifier,))
 
     # -- dates -----------------------------------------------------------------------------------------------------
 
-    def _moment(self, cells: Sequence[str], column: str, metadata: dict[str, Json]) -> datetime | None:
-        moment, warning = read_moment(self._cell(cells, column), self._sheet.now)
-        if warning:
-            metadata.setdefault("warnings", []).append(f"{column}: {warning}")
-        return moment
-
     def _dates(self, cells: Sequence[str], metadata: dict[str, Json], *columns: str) -> Dates:
         """``occurred_at`` from the first of the columns that has a date."""
-        dates = Dates(modified_at=self._modified(cells))
+        at, moments = self._at, self._moments
+        modified = moments[cells[at["systemmodstamp"]]][0] or moments[cells[at["lastmodifieddate"]]][0]
         for column in columns:
-            if moment := self._moment(cells, column, metadata):
-                dates.occurred_at, dates.source = moment, self._written(column)
-                break
-        return dates
-
-    def _modified(self, cells: Sequence[str]) -> datetime | None:
-        modified, _ = read_moment(self._cell(cells, "systemmodstamp"), self._sheet.now)
-        return modified or read_moment(self._cell(cells, "lastmodifieddate"), self._sheet.now)[0]
+            moment, warning = moments[cells[at[column]]]
+            if moment:
+                return Dates(moment, modified, self._sheet.table.columns[at[column]])
+            if warning:
+                metadata.setdefault("warnings", []).append(f"{column}: {warning}")
+        return Dates(None, modified)

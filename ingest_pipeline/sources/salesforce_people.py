@@ -11,8 +11,9 @@ from ingest_pipeline.sources.columns import (
     TRUE,
     Layout,
 )
-from ingest_pipeline.sources.crm_records import certain_phone, clean_name, email_addresses, readable_label
+from ingest_pipeline.sources.crm_records import clean_name, email_addresses, readable_label
 from ingest_pipeline.sources.crm_text import Fields, TextBuilder
+from ingest_pipeline.sources.phones import certain_phone
 from ingest_pipeline.sources.salesforce_cells import JOINED, Left, RowReader, Sheet
 from ingest_pipeline.sources.salesforce_ids import id18
 
@@ -39,7 +40,7 @@ class PersonReader(RowReader):
         layout = LAYOUTS[sheet.object]
         own = {column.lower(): readable_label(column) for column in columns if _OWN_COLUMN.match(column)}
         excluded = sheet.options.exclude_columns
-        self._fields = Fields((*columns, *JOINED_COLUMNS), layout, own, excluded)
+        self._fields = Fields((*columns, "", *JOINED_COLUMNS), layout, own, excluded)
         self._texts = [(column, self._written(column)) for column in layout.texts if column in self._at]
         self._show_name = "name" not in excluded
         self._emails = [column for column in EMAIL_COLUMNS if column in self._at]

@@ -174,7 +174,7 @@ class Table:
         first = self._first + len(unfinished)
         self._repairs = {line: what for line, what in self._repairs.items() if line >= self._first}
         lines: list[str | None] = [*io.StringIO(text, newline="")]
-        if "\0" in text or not text.isascii() and mend(text) is not text:
+        if "\0" in text or (not text.isascii() and mend(text) is not text):
             lines = [self._mended(number, line or "") for number, line in enumerate(lines, start=first)]
         if len(rest) > self._record_limit and not rest.endswith(("\n", "\r")):
             lines[-1] = None

@@ -20,7 +20,7 @@ from ingest_pipeline.sources.base import HEAD_BYTES, Export, Reader, ReadOptions
 from ingest_pipeline.sources.charsets import one_line, sanitized
 from ingest_pipeline.sources.chat_files import Part, counted, guarded, looks_like, open_parts, part_head
 from ingest_pipeline.sources.conversation import FUTURE_SLACK, Conversation, Turn, conversation_records
-from ingest_pipeline.sources.crm_records import certain_phone
+from ingest_pipeline.sources.phones import certain_phone
 from ingest_pipeline.sources.whatsapp_headers import DateOrder, decide_order, header_pattern, read_time
 from ingest_pipeline.sources.whatsapp_text import own_words, split_name
 
