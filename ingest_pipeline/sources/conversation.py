@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
-from typing import NamedTuple
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct, structs
 
 from ingest_pipeline.documents import Item, Json, Person, Record, Rejected, Role, Segment
 
@@ -35,11 +36,10 @@ NOT_EVIDENCE = {Role.STAFF: "internal_sender", Role.ASSISTANT: "assistant", Role
 _SUBJECT = Role.SUBJECT
 
 
-class Turn(NamedTuple):
+class Turn(Struct, frozen=True, gc=False):
     """One message, its text not blank. ``speaker`` is the person's id in the source, ``name`` how the text shows them.
 
-    ``role``: OTHER for whoever may become a profile. ``position`` is its number in the file. (A NamedTuple because
-    hundreds of thousands are made per second.)
+    ``role``: OTHER for whoever may become a profile. ``position`` is its number in the file.
     """
 
     speaker: str
@@ -75,16 +75,17 @@ class Excerpts:
         self._turns = turns
         self._lines = [f"{turn.name}: {turn.text}\n" for turn in turns]
         self._offsets = [0, *accumulate(map(len, self._lines))]
-        # (begin, end, role, turn) of what each turn's speaker did not quote; those of turn n from _first[n] on.
-        self._spans: list[tuple[int, int, Role, str, str, str, datetime | None]] = []
+        # (begin, end, turn) of what each turn's speaker did not quote; those of turn n from _first[n] on.
+        spans: list[tuple[int, int, Turn]] = []
         self._first = [0]
-        for offset, (speaker, name, text, native_id, occurred_at, role, _, _) in zip(
-            self._offsets, turns, strict=False
-        ):
-            begin = offset + len(name) + 2
-            spans = unquoted(text, begin) if ">" in text else ((begin, begin + len(text)),)
-            self._spans += [(start, end, role, speaker, name, native_id, occurred_at) for start, end in spans]
-            self._first.append(len(self._spans))
+        for offset, turn in zip(self._offsets, turns, strict=False):
+            begin = offset + len(turn.name) + 2
+            if ">" in turn.text:
+                spans += [(start, end, turn) for start, end in unquoted(turn.text, begin)]
+            else:
+                spans.append((begin, begin + len(turn.text), turn))
+            self._first.append(len(spans))
+        self._spans = spans
 
     def about(self, own: Sequence[int]) -> tuple[str, tuple[Segment, ...]]:
         """The text about one person as ``Name: message`` lines, and whose words each span holds.
@@ -104,8 +105,15 @@ class Excerpts:
             lines += self._lines[start:end]
             moved = length - self._offsets[start]
             segments += [
-                Segment(moved + a, moved + b, _SUBJECT if speaker == subject else role, name, native_id, at)
-                for a, b, role, speaker, name, native_id, at in self._spans[self._first[start] : self._first[end]]
+                Segment(
+                    moved + begin,
+                    moved + stop,
+                    _SUBJECT if turn.speaker == subject else turn.role,
+                    turn.name,
+                    turn.native_id,
+                    turn.occurred_at,
+                )
+                for begin, stop, turn in self._spans[self._first[start] : self._first[end]]
             ]
             length += self._offsets[end] - self._offsets[start]
         return "".join(lines).removesuffix("\n"), tuple(segments)
@@ -173,6 +181,8 @@ def from_iso(text: Json, zone: ZoneInfo) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
+        if moment.tzinfo is UTC:
+            return moment
         return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
@@ -215,7 +225,7 @@ class Days:
         day = self._last
         if moment is None or not day.begin <= moment < day.end:
             if moment is not None and plausible(moment, self._latest) is None:
-                moment, turn = None, turn._replace(occurred_at=None)
+                moment, turn = None, structs.replace(turn, occurred_at=None)
             day = self._last = self._open_day(moment)
         day.turns.append(turn)
         if len(day.turns) >= MAX_DAY_TURNS:

@@ -15,7 +15,8 @@ FUTURE_SLACK = timedelta(days=1)
 """Clocks and zones differ; a moment further ahead than this is wrong."""
 
 REMEMBERED_MOMENTS = 16_384
-_WITH_SECONDS = len("2024-01-23 17:50:51")
+_DAY = len("2024-01-23")
+_UTC_SUFFIXES = {_DAY: "T12:00+00:00", len("2024-01-23 17:50:51"): "+00:00"}
 
 _ADDRESS = re.compile(r"[^@\s;,<>\"]+@[^@\s;,<>\"]+\.[^@\s;,<>\".]{2,}")
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -135,9 +136,10 @@ class Moments(dict[str, tuple[datetime | None, str | None]]):
 
 
 def _parsed(text: str, zone: tzinfo, date_order: str) -> datetime:
-    if len(text) == _WITH_SECONDS and text[4] == "-" and text[13] == ":" == text[16]:
-        # Several times as fast as to replace the zone afterwards.
-        return datetime.fromisoformat(f"{text}+00:00") if zone is UTC else _in_utc(datetime.fromisoformat(text), zone)
+    length = len(text)
+    if zone is UTC and length in _UTC_SUFFIXES and text[4] == "-" and (length == _DAY or text[13] == ":" == text[16]):
+        # What nearly all cells are; several times as fast as to replace the zone afterwards.
+        return datetime.fromisoformat(text + _UTC_SUFFIXES[length])
     if text.isascii() and text.isdigit():
         if len(text) < 12:
             raise ValueError("not milliseconds")

@@ -136,7 +136,7 @@ def repaired(text: str) -> str:
 
 
 def _app_text(text: str, sender: str) -> str:
-    if _REACTION.fullmatch(text):
+    if text[-8:].rstrip().lower().endswith("message") and _REACTION.fullmatch(text):
         return "reaction"
     for author in ("You ", f"{sender} "):
         if text.startswith(author) and _EVENT.fullmatch(text[len(author) :].rstrip(". ")):

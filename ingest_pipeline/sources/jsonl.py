@@ -38,6 +38,7 @@ _NATIVE = re.compile(
 _LONG_LINE = re.compile(r'\s*\{\s*"(?:profile|text|occurred_at|source|metadata)"\s*:.*"(?:profile|text)"\s*:')
 _NO_ZONE = re.compile(r"[^Zz+-]*")
 _MAX_PEOPLE = 100_000
+_AS_THEY_ARE = frozenset((int, bool, type(None)))
 _MILLISECONDS_FROM = 100_000_000_000
 
 
@@ -212,8 +213,11 @@ def _storable(value: Json, depth: int) -> Json:
     if depth == 0:
         raise RecursionError
     if isinstance(value, list):
-        return [_storable(inner, depth - 1) for inner in value]
-    return {sanitized(key): _storable(inner, depth - 1) for key, inner in value.items()}
+        return [inner if type(inner) in _AS_THEY_ARE else _storable(inner, depth - 1) for inner in value]
+    return {
+        sanitized(key): inner if type(inner) in _AS_THEY_ARE else _storable(inner, depth - 1)
+        for key, inner in value.items()
+    }
 
 
 def _detect(file: SourceFile, head: bytes) -> bool:

@@ -99,6 +99,7 @@ class RowReader:
         )
         self._kind = sheet.object
         self._object = sheet.object.capitalize()
+        self._is_plain = sheet.file.member is None and sheet.table.encoding.is_utf8
         self._position = ""  # of the row being read
         self._moments = Moments(sheet.now)
         self._references = _References(self._identifier, self._namespace)
@@ -112,7 +113,7 @@ class RowReader:
             if is_ticked(cells[at["isdeleted"]]) and not cells[at["masterrecordid"]]:
                 return Skipped(file.file, "deleted")
             metadata: dict[str, Json] = {"object": self._object, "id": native, "row": row.ordinal, "line": row.line}
-            if file.member or row.repairs or not self._sheet.table.encoding.is_utf8:
+            if row.repairs or not self._is_plain:
                 metadata.update(file.lineage(row, self._sheet.table))
             self._position = file.position(row)
             return self._record_of(cells, native, metadata)

@@ -85,13 +85,12 @@ def _rich_text(blocks: Sequence[Element], names: Names) -> str:
 
 def _plain(blocks: Sequence[Element]) -> str:
     """The text of blocks that hold one text and nothing else, as most do; empty for any other."""
-    elements = blocks
-    for kind in ("rich_text", "rich_text_section"):
-        if len(elements) != 1 or elements[0].type != kind or not elements[0].elements:
-            return ""
-        elements = elements[0].elements
-    leaf = elements[0]
-    return leaf.text if len(elements) == 1 and leaf.type == "text" and isinstance(leaf.text, str) else ""
+    if len(blocks) != 1 or blocks[0].type != "rich_text" or not (parts := blocks[0].elements):
+        return ""
+    if len(parts) != 1 or parts[0].type != "rich_text_section" or not (leaves := parts[0].elements):
+        return ""
+    leaf = leaves[0]
+    return leaf.text if len(leaves) == 1 and leaf.type == "text" and isinstance(leaf.text, str) else ""
 
 
 def _container(element: Element, names: Names, depth: int) -> str:
