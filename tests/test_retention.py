@@ -3,12 +3,12 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import Engine, insert, update
 
 from ingest_pipeline import cli

@@ -62,11 +62,12 @@ class _People:
 
     def of(self, profile: str | int) -> tuple[Person | None, bool]:
         """None when nobody can be meant."""
-        if profile not in self._known:
+        known = self._known.get(profile)
+        if known is None:
             if len(self._known) >= _MAX_PEOPLE:
                 self._known.clear()
-            self._known[profile] = self._described(sanitized(id_text(profile)))
-        return self._known[profile]
+            known = self._known[profile] = self._described(sanitized(id_text(profile)))
+        return known
 
     def _described(self, profile: str) -> tuple[Person | None, bool]:
         if not 0 < len(profile) <= MAX_PROFILE_CHARS:
@@ -166,12 +167,13 @@ def _record(
             metadata["metadata"] = _storable(line.metadata, MAX_METADATA_DEPTH)
         except RecursionError:
             return Broken(f"metadata is nested more than {MAX_METADATA_DEPTH} deep")
-    moment = _moment(line.occurred_at, zone)
-    if line.occurred_at is not None and plausible(moment, latest) is None:
-        metadata["date_problem"] = "unreadable" if moment is None else "implausible"
-    moment = plausible(moment, latest)
-    if isinstance(line.occurred_at, str) and moment is not None:
-        metadata["time_zone"] = _zone_of(line.occurred_at, zone)
+    written = line.occurred_at
+    read = None if written is None else _moment(written, zone)
+    moment = plausible(read, latest)
+    if moment is None and written is not None:
+        metadata["date_problem"] = "unreadable" if read is None else "implausible"
+    elif isinstance(written, str):
+        metadata["time_zone"] = _zone_of(written, zone)
     return Record(
         origin="jsonl",
         kind="text",
@@ -195,7 +197,7 @@ def _moment(value: Json, zone: ZoneInfo) -> datetime | None:
 
 
 def _zone_of(written: str, zone: ZoneInfo) -> str:
-    has_zone = not _NO_ZONE.fullmatch(written.strip(), 10)
+    has_zone = written.endswith(("Z", "+00:00")) or not _NO_ZONE.fullmatch(written.strip(), 10)
     return "as in the file" if has_zone else f"{zone.key} (setting)"
 
 
