@@ -83,7 +83,7 @@ class Person(Struct, frozen=True, gc=False):
     claims: bool = True
 
 
-class Segment(Struct, frozen=True, gc=False):
+class Segment(Struct, frozen=True, order=True, gc=False):
     """A span of the document's text with one speaker. Text outside every segment is nobody's."""
 
     start: int
