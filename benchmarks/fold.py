@@ -131,7 +131,7 @@ def measure(what: str, database: str, size: int) -> dict[str, Any]:
         with engine.begin() as connection:
             connection.execute(update(Profile).values(changes=Profile.changes + 1))
     with timed() as taken:
-        for _ in fold_profiles(engine, schema, as_of=AS_OF):
+        for _ in fold_profiles(engine, schema, as_of=AS_OF, processes=int(os.environ.get("NP", "2"))):
             pass
     return taken
 
@@ -148,7 +148,7 @@ def measure_one(engine: Any, schema: Any) -> dict[str, float]:
     taken = []
     rng = random.Random(SEED)
     for n, profile in enumerate(ids):
-        rows = person_rows(rng, profile, f"new-{n}", 1)
+        rows = person_rows(rng, profile, f"new-{SEED}-{n}", 1)
         with engine.begin() as connection:
             insert(connection, rows)
         began = time.perf_counter()

@@ -1,6 +1,7 @@
 """Folding: profiles whose observations or edits changed get their tables rebuilt, a page of them per transaction."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeAlias
 
@@ -12,16 +13,28 @@ from ingest_pipeline.edits import Target
 from ingest_pipeline.extraction.base import Kind
 from ingest_pipeline.extraction.traits import TraitSchema
 from ingest_pipeline.fold import fold, fold_fingerprint
+from ingest_pipeline.fold_processes import can_start_processes, fold_in_processes
 from ingest_pipeline.states import DEFAULT_RULES, ProfileState, Rules
 from ingest_pipeline.store.definitions import profile_schemas
 from ingest_pipeline.store.fold_rules import mark_outdated
-from ingest_pipeline.store.profiles import Folded, Unfolded, load_unfolded, save_states
+from ingest_pipeline.store.profiles import (
+    Folded,
+    Unfolded,
+    count_unfolded,
+    load_unfolded,
+    save_states,
+    unfolded_ids,
+)
 
 Embed: TypeAlias = Callable[[str, Sequence[str]], Mapping[str, Sequence[float]] | None]
 """(profile id, sentences) → vectors by sentence, or None when there are none to be had now."""
 
 BY_WORDS = "by_words"
 """Stands for rules that the store never knows: what is saved under it is folded again."""
+
+
+MANY = 3_000
+"""From so many profiles on, other processes are worth the second that starting them takes."""
 
 
 def mark_outdated_folds(engine: Engine, schema: TraitSchema, rules: Rules = DEFAULT_RULES) -> bool:
@@ -38,35 +51,64 @@ def fold_profiles(
     as_of: datetime | None = None,
     changed_only: bool = False,
     embed: Embed | None = None,
+    processes: int = 1,
 ) -> Iterator[Folded]:
     """Fold what changed, or the given profiles (``changed_only``: those of them that did), and yield what that did.
 
     ``as_of``: now, unless given; what was stated for a later day is not in force yet. ``embed`` gives the vectors that
     ``rules.embedding_model`` asks for. A profile that needs some and gets none is folded by words and stays marked as
-    changed, for the next sync.
+    changed, for the next sync. ``processes``: how many share the work when very many profiles changed; one when
+    vectors are to be asked for.
     """
-    moment = as_of or datetime.now(UTC)
-    fingerprint = fold_fingerprint(schema, rules)
-    if profiles is None:
-        mark_outdated(engine, fingerprint)
+    how = _Fold(schema, rules, as_of or datetime.now(UTC), fold_fingerprint(schema, rules))
+    if profiles is not None:
+        for page in load_unfolded(engine, profiles, as_of=how.as_of, changed_only=changed_only):
+            yield from how.save(engine, page, embed)
+        return
+    mark_outdated(engine, how.fingerprint)
+    if processes > 1 and not rules.embedding_model and can_start_processes() and _are_many(engine, how.as_of):
+        yield from fold_in_processes(engine, unfolded_ids(engine, how.as_of), how.fold, processes)
+        return
+    for page in load_unfolded(engine, as_of=how.as_of):
+        yield from how.save(engine, page, embed)
 
-    def save(page: Sequence[Unfolded]) -> list[Folded]:
-        own = profile_schemas(engine, [u.profile_id for u in page if _has_others(u, schema)], schema)
+
+def _are_many(engine: Engine, as_of: datetime) -> bool:
+    return count_unfolded(engine, as_of, at_most=MANY) >= MANY
+
+
+@dataclass(frozen=True, slots=True)
+class _Fold:
+    """By which rules, as of when. Goes to other processes as it is."""
+
+    schema: TraitSchema
+    rules: Rules
+    as_of: datetime
+    fingerprint: str
+
+    def fold(self, engine: Engine, ids: list[str]) -> list[Folded]:
+        """A page of profiles, by words alone."""
+        pages = load_unfolded(engine, ids, as_of=self.as_of)
+        return [folded for page in pages for folded in self.save(engine, page, None)]
+
+    def save(self, engine: Engine, page: Sequence[Unfolded], embed: Embed | None) -> list[Folded]:
+        try:
+            return self._save(engine, page, embed)
+        except IntegrityError:  # a document that proves something was erased since it was loaded
+            again = load_unfolded(engine, [u.profile_id for u in page], as_of=self.as_of)
+            return [folded for current in again for folded in self._save(engine, current, embed)]
+
+    def _save(self, engine: Engine, page: Sequence[Unfolded], embed: Embed | None) -> list[Folded]:
+        own = profile_schemas(engine, [u.profile_id for u in page if _has_others(u, self.schema)], self.schema)
         complete: list[tuple[Unfolded, ProfileState]] = []
         by_words: list[tuple[Unfolded, ProfileState]] = []
         for u in page:
-            vectors = _vectors(u, embed) if rules.embedding_model else {}
-            state = fold(u.profile_id, u.observations, u.edits, own.get(u.profile_id, schema), rules, moment, vectors)
+            vectors = _vectors(u, embed) if self.rules.embedding_model else {}
+            schema = own.get(u.profile_id, self.schema)
+            state = fold(u.profile_id, u.observations, u.edits, schema, self.rules, self.as_of, vectors)
             (by_words if vectors is None else complete).append((u, state))
-        saved = save_states(engine, complete, fingerprint) if complete else []
+        saved = save_states(engine, complete, self.fingerprint) if complete else []
         return saved + (save_states(engine, by_words, BY_WORDS) if by_words else [])
-
-    for page in load_unfolded(engine, profiles, as_of=moment, changed_only=changed_only):
-        try:
-            yield from save(page)
-        except IntegrityError:  # a document that proves something was erased since it was loaded
-            for current in load_unfolded(engine, [u.profile_id for u in page], as_of=moment):
-                yield from save(current)
 
 
 def _has_others(unfolded: Unfolded, schema: TraitSchema) -> bool:

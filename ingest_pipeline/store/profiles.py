@@ -93,13 +93,19 @@ def load_unfolded(
             if ids:
                 yield _load_page(engine, ids)
         return
+    for ids in unfolded_ids(engine, as_of, page):
+        yield _load_page(engine, ids)
+
+
+def unfolded_ids(engine: Engine, as_of: datetime, page: int = 500) -> Iterator[list[str]]:
+    """Pages of the ids of profiles that are to be folded. Each is looked for only when it is asked for."""
     after = ""
     while True:
         with reading(engine) as connection:
             ids = _next_page(connection, as_of, after, page)
         if not ids:
             return
-        yield _load_page(engine, ids)
+        yield ids
         after = ids[-1]
 
 
@@ -323,8 +329,8 @@ def _summary(unfolded: Unfolded, state: ProfileState, traits: Difference, memori
     )
 
 
-def count_unfolded(engine: Engine, as_of: datetime | None = None) -> int:
-    """How many ``load_unfolded`` would give."""
-    query = select(func.count()).where(or_(*_outdated(as_of or datetime.now(UTC))))
+def count_unfolded(engine: Engine, as_of: datetime | None = None, at_most: int | None = None) -> int:
+    """How many ``load_unfolded`` would give; it stops counting at ``at_most``."""
+    found = select(Profile.id).where(or_(*_outdated(as_of or datetime.now(UTC)))).limit(at_most)
     with reading(engine) as connection:
-        return connection.execute(query).scalar_one()
+        return connection.execute(select(func.count()).select_from(found.subquery())).scalar_one()

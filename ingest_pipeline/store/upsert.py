@@ -1,13 +1,15 @@
 """Batched writes and reads that both databases understand."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, Table
+from sqlalchemy import Connection, Dialect, Select, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
+from sqlalchemy.engine.interfaces import Compiled
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute
 from sqlalchemy.sql import ColumnElement
 
@@ -38,9 +40,23 @@ def upsert(
     """
     if not rows:
         return
+    keys = [column.name for column in table.__table__.primary_key]
+    statement = _compiled(connection.dialect, table, tuple(rows[0]), tuple(update), tuple(add))
+    connection.execute(statement, sorted(rows, key=itemgetter(*keys)))  # type: ignore[call-overload] # accepted
+
+
+@lru_cache(maxsize=256)
+def _compiled(
+    dialect: Dialect,
+    table: type[DeclarativeBase],
+    columns: tuple[str, ...],
+    update: tuple[str, ...],
+    add: tuple[str, ...],
+) -> Compiled:
+    """SQLAlchemy does not keep compiled statements of this kind, and compiling takes longer than a small write."""
     target = table.__table__
     assert isinstance(target, Table)
-    insert = postgresql.insert(target) if connection.dialect.name == "postgresql" else sqlite.insert(target)
+    insert = postgresql.insert(target) if dialect.name == "postgresql" else sqlite.insert(target)
     keys = [column.name for column in target.primary_key]
     if update or add:
         statement = insert.on_conflict_do_update(
@@ -50,7 +66,7 @@ def upsert(
         )
     else:
         statement = insert.on_conflict_do_nothing(index_elements=keys)
-    connection.execute(statement, sorted(rows, key=itemgetter(*keys)))
+    return statement.compile(dialect=dialect, column_keys=list(columns), for_executemany=True)
 
 
 def select_in(
