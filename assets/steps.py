@@ -166,7 +166,14 @@ def fold(
         mark_outdated_folds(store.engine, store.trait_schema, store.fold_rules)
     progress.start("folding", count_unfolded(store.engine) if profiles is None else len(profiles))
     done = set[str]()
-    folded = fold_profiles(store.engine, store.trait_schema, profiles, store.fold_rules, embed=store.embed)
+    folded = fold_profiles(
+        store.engine,
+        store.trait_schema,
+        profiles,
+        store.fold_rules,
+        embed=store.embed,
+        processes=store.settings.fold_processes,
+    )
     for key, group in _grouped(_counted(folded, progress), partitioning, lambda p, f: p.name(f.partition_key)):
         record_tables(context, key, group)
         done.add(key)

@@ -77,7 +77,7 @@ def report(folder: Path, sizes: Sequence[int], database: str) -> None:
             )
         single = run("one", url, size)
         print(f"{size:>12,} {filled['profiles']:>9,} {'one':>7} {single['p50_ms']:.1f} ms median, "
-              f"{single['p95_ms']:.1f} ms p95", flush=True)  # fmt: skip
+              f"{single['p95_ms']:.1f} ms p95, {single['cpu_ms']:.1f} ms CPU", flush=True)  # fmt: skip
     if len(sizes) > 1:
         exponents = ", ".join(f"{what} {exponent(sizes, seconds):.2f}" for what, seconds in walls.items())
         print(f"time grows with size to the power of: {exponents} (1.00 is linear)")
@@ -131,7 +131,7 @@ def measure(what: str, database: str, size: int) -> dict[str, Any]:
         with engine.begin() as connection:
             connection.execute(update(Profile).values(changes=Profile.changes + 1))
     with timed() as taken:
-        for _ in fold_profiles(engine, schema, as_of=AS_OF, processes=int(os.environ.get("NP", "2"))):
+        for _ in fold_profiles(engine, schema, as_of=AS_OF, processes=os.cpu_count() or 1):
             pass
     return taken
 
@@ -145,18 +145,21 @@ def measure_one(engine: Any, schema: Any) -> dict[str, float]:
 
     with engine.connect() as connection:
         ids = connection.execute(select(Profile.id).order_by(Profile.id).limit(ONE_BY_ONE)).scalars().all()
-    taken = []
+    taken, used = [], 0.0
     rng = random.Random(SEED)
     for n, profile in enumerate(ids):
         rows = person_rows(rng, profile, f"new-{SEED}-{n}", 1)
         with engine.begin() as connection:
             insert(connection, rows)
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), cpu_seconds()
         for _ in fold_profiles(engine, schema, [profile], as_of=AS_OF):
             pass
         taken.append((time.perf_counter() - began) * 1000)
+        used += cpu_seconds() - cpu
     taken.sort()
-    return {"p50_ms": median(taken), "p95_ms": taken[int(len(taken) * 0.95)]}
+    return {
+        "p50_ms": median(taken), "p95_ms": taken[int(len(taken) * 0.95)], "cpu_ms": used * 1000 / len(taken)
+    }  # fmt: skip
 
 
 @contextmanager

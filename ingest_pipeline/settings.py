@@ -1,6 +1,7 @@
 """Settings: environment variables named ``INGEST_…``, read once by ``Settings()``. All have working defaults."""
 
 import json
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -77,6 +78,7 @@ class Settings(BaseSettings):
     redact: Annotated[frozenset[Personal], NoDecode] = frozenset()
     traits: Path | None = None
     embedding_model: str | None = None
+    fold_processes: int = Field(default_factory=lambda: min(4, os.cpu_count() or 1), gt=0, le=64)
     source_rank: Annotated[tuple[Role, ...], NoDecode] = SOURCE_RANK
     internal_domains: Annotated[frozenset[str], NoDecode] = frozenset()
     timezone: str = "UTC"

@@ -3,15 +3,16 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, Select, delete, select
 from sqlalchemy.orm import DeclarativeBase
 
 from ingest_pipeline.documents import Json, stable_id
 from ingest_pipeline.states import FoldedMemory, FoldedTrait, Observed, PastValue, ProfileState
-from ingest_pipeline.store.upsert import IN_LIST, batches, select_in, upsert
+from ingest_pipeline.store.upsert import IN_LIST, LISTED, batches, select_listed, upsert
 
 Row = dict[str, Any]
 
@@ -78,6 +79,17 @@ def _past(profile_id: str, h: PastValue) -> Row:
     }  # fmt: skip
 
 
+@lru_cache(maxsize=16)
+def _stored(
+    table: type[DeclarativeBase], ignore: tuple[str, ...], compare: tuple[str, ...]
+) -> tuple[Select[Any], list[str]]:
+    """The query for the rows of some profiles, and the names of its columns after the id."""
+    columns = table.__table__.c
+    names = ["profile_id", *(compare or (c.name for c in columns if c.name not in ("id", "profile_id", *ignore)))]
+    query = select(columns.id, *(columns[name] for name in names)).where(columns.profile_id.in_(LISTED))
+    return query, names
+
+
 class Difference:
     """What separates the stored rows of some profiles from the wanted ones.
 
@@ -94,10 +106,8 @@ class Difference:
         compare: Sequence[str] = (),
     ) -> None:
         self.connection, self.table = connection, table
-        columns = table.__table__.c
-        names = ["profile_id", *(compare or (c.name for c in columns if c.name not in ("id", *ignore)))]
-        query = select(columns.id, *(columns[name] for name in names))
-        stored = {row[0]: row for row in select_in(connection, query, columns.profile_id, profiles)}
+        query, names = _stored(table, tuple(ignore), tuple(compare))
+        stored = {row[0]: row for row in select_listed(connection, query, profiles)}
         self.gone = [row for key, row in stored.items() if key not in wanted]
         self.new = [row for key, row in wanted.items() if key not in stored]
         values = itemgetter(*names)

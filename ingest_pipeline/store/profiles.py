@@ -4,10 +4,11 @@ from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Select, Update, bindparam, func, or_, select, update
 
 from ingest_pipeline.documents import Role
 from ingest_pipeline.edits import Edit
@@ -17,6 +18,7 @@ from ingest_pipeline.store.edits import edit_of
 from ingest_pipeline.store.engine import reading, write
 from ingest_pipeline.store.fold_rules import stored_fingerprint
 from ingest_pipeline.store.folded_rows import Difference, Rows
+from ingest_pipeline.store.summaries import save_summaries
 from ingest_pipeline.store.tables import (
     DocumentRow,
     EditRow,
@@ -27,8 +29,7 @@ from ingest_pipeline.store.tables import (
     TraitHistory,
     TraitRow,
 )
-from ingest_pipeline.store.upsert import batches, select_in
-from ingest_pipeline.summary import TEMPLATE_VERSION, template_summary
+from ingest_pipeline.store.upsert import LISTED, batches, select_in, select_listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,30 +133,46 @@ _KINDS = {kind.value: kind for kind in Kind}
 _ROLES = {role.value: role for role in Role}
 
 
-def _load_page(engine: Engine, ids: Sequence[str]) -> list[Unfolded]:
+@cache
+def _observations() -> Select[Any]:
     o = ObservationRow.__table__.c
-    query = (
+    return (
         select(DocumentRow.profile_id, o.rejected, *(o[name] for name in _OBSERVED))
         .join(DocumentRow, DocumentRow.id == o.document_id)
         .where(
             DocumentRow.superseded_at.is_(None),
             o.superseded.is_(False),
             DocumentRow.wanted.is_(None) | (DocumentRow.wanted == o.kind),
+            DocumentRow.profile_id.in_(LISTED),
         )
     )
+
+
+@cache
+def _edits() -> Select[Any]:
+    """Of the profiles and of those merged into them, by the living one."""
+    living = func.coalesce(Profile.merged_into, Profile.id).label("living")
+    query = select(EditRow.__table__, living).join(Profile, Profile.id == EditRow.profile_id)
+    return query.where(Profile.id.in_(LISTED) | Profile.merged_into.in_(LISTED))
+
+
+@cache
+def _profiles() -> Select[Any]:
+    return select(Profile.id, Profile.partition_key, Profile.changes).where(Profile.id.in_(LISTED))
+
+
+def _load_page(engine: Engine, ids: Sequence[str]) -> list[Unfolded]:
     with reading(engine) as connection:
-        profiles = list(
-            select_in(
-                connection, select(Profile.id, Profile.partition_key, Profile.changes), Profile.id.expression, ids
-            )
-        )
+        profiles = list(select_listed(connection, _profiles(), ids))
         observed: dict[str, list[Observed]] = defaultdict(list)
         rejected: dict[str, dict[str, str | None]] = defaultdict(dict)
-        for profile, reason, *values in select_in(connection, query, DocumentRow.profile_id, ids):
+        for profile, reason, *values in select_listed(connection, _observations(), ids):
             values[2], values[7] = _KINDS[values[2]], _ROLES[values[7]]
             observed[profile].append(Observed._make(values))
             rejected[profile][values[0]] = reason
-        edits = _load_edits(connection, ids)
+        edits: dict[str, list[Edit]] = defaultdict(list)
+        for row in select_listed(connection, _edits(), ids):
+            edits[row.living].append(edit_of(row))
     return [
         Unfolded(
             profile_id=p.id,
@@ -167,20 +184,6 @@ def _load_page(engine: Engine, ids: Sequence[str]) -> list[Unfolded]:
         )
         for p in profiles
     ]
-
-
-def _load_edits(connection: Connection, ids: Sequence[str]) -> dict[str, list[Edit]]:
-    """Edits of the profiles and of those merged into them, by the living one."""
-    found: dict[str, list[Edit]] = defaultdict(list)
-    living = func.coalesce(Profile.merged_into, Profile.id)
-    query = (
-        select(EditRow.__table__, living.label("living"))
-        .join(Profile, Profile.id == EditRow.profile_id)
-        .where(Profile.id.in_(ids) | Profile.merged_into.in_(ids))
-    )
-    for row in connection.execute(query):
-        found[str(row.living)].append(edit_of(row))
-    return found
 
 
 def save_states(
@@ -205,10 +208,15 @@ def save_states(
 
 def _hold(connection: Connection, states: Sequence[Unfolded]) -> dict[str, bool]:
     """Lock the profiles (on SQLite the whole database is). Those whose state is not overtaken, and who is living."""
-    query = select(Profile.id, Profile.folded, Profile.merged_into).order_by(Profile.id).with_for_update()
-    rows = {row.id: row for row in select_in(connection, query, Profile.id, sorted(u.profile_id for u in states))}
+    rows = {row.id: row for row in select_listed(connection, _held(), sorted(u.profile_id for u in states))}
     found = ((rows.get(u.profile_id), u.changes) for u in states)
     return {row.id: row.merged_into is None for row, changes in found if row and row.folded <= changes}
+
+
+@cache
+def _held() -> Select[Any]:
+    query = select(Profile.id, Profile.folded, Profile.merged_into).order_by(Profile.id).with_for_update()
+    return query.where(Profile.id.in_(LISTED))
 
 
 def _save(
@@ -230,7 +238,7 @@ def _save(
         difference.write()
     changed = set().union(*(difference.profiles for difference in (traits, memories, history, evidence)))
     _save_rejected(connection, states)
-    changed |= _save_summaries(connection, states, now)
+    changed |= save_summaries(connection, {u.profile_id: state for u, state in states}, now)
     _mark_folded(connection, states, changed, now, counts)
     return [_summary(unfolded, state, traits, memories) for unfolded, state in states]
 
@@ -251,44 +259,6 @@ def _save_rejected(connection: Connection, states: Sequence[tuple[Unfolded, Prof
         )
 
 
-def _save_summaries(connection: Connection, states: Sequence[tuple[Unfolded, ProfileState]], now: datetime) -> set[str]:
-    """The one written by hand stays, else it is made anew where what it is made from changed. Returns whose changed."""
-    wanted = {unfolded.profile_id: state for unfolded, state in states}
-    p = Profile
-    query = select(p.id, p.display_name, p.summary, p.summary_source, p.summary_inputs, p.summary_version)
-    rows = []
-    for row in select_in(connection, query, Profile.id, wanted):
-        summary = _chosen_summary(row, wanted[row.id])
-        if summary != (row.summary, row.summary_source, row.summary_inputs):
-            is_new = summary[0] != row.summary
-            rows.append(
-                {
-                    "b_id": row.id, "summary": summary[0], "summary_source": summary[1], "summary_inputs": summary[2],
-                    "summary_version": row.summary_version + is_new, "is_new": is_new,
-                }
-            )  # fmt: skip
-    table = Profile.__table__
-    names = ("summary", "summary_source", "summary_inputs", "summary_version")
-    change = update(Profile).where(table.c.id == bindparam("b_id")).values({name: bindparam(name) for name in names})
-    for is_new, values in ((True, {"summary_updated_at": now}), (False, {})):
-        some = [{"b_id": r["b_id"]} | {name: r[name] for name in names} for r in rows if r["is_new"] is is_new]
-        if some:
-            connection.execute(change.values(**values), sorted(some, key=itemgetter("b_id")))
-    return {str(row["b_id"]) for row in rows if row["is_new"]}
-
-
-def _chosen_summary(row: Any, state: ProfileState) -> tuple[str | None, str | None, str | None]:
-    """Text, source, digest of what it is made from."""
-    if state.summary is not None:
-        return state.summary, "manual", None
-    inputs = state.about.named(row.display_name)
-    digest = inputs.digest(TEMPLATE_VERSION)
-    if row.summary_source == "template" and row.summary_inputs == digest:
-        return row.summary, "template", digest
-    text = template_summary(inputs)
-    return text, None if text is None else "template", digest
-
-
 def _mark_folded(
     connection: Connection,
     states: Sequence[tuple[Unfolded, ProfileState]],
@@ -297,17 +267,21 @@ def _mark_folded(
     counts: bool,
 ) -> None:
     """``updated_at`` is when the profile last became another, not when somebody last looked."""
-    table = Profile.__table__
-    mine = update(Profile).where(table.c.id == bindparam("b_id"))
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"b_id": u.profile_id, "folded": u.changes if counts else u.changes - 1, "refold_at": state.refold_at}
         for u, state in states
     ]
     for is_changed, values in ((True, {"updated_at": now}), (False, {})):
-        some = [row for row in rows if (row["b_id"] in changed) is is_changed]
+        some = [row | values for row in rows if (row["b_id"] in changed) is is_changed]
         if some:
-            settled = mine.values(folded=bindparam("folded"), refold_at=bindparam("refold_at"), **values)
-            connection.execute(settled, some)
+            connection.execute(_folded(is_changed), some)
+
+
+@cache
+def _folded(is_changed: bool) -> Update:
+    names = ("folded", "refold_at", *(["updated_at"] if is_changed else []))
+    mine = update(Profile).where(Profile.__table__.c.id == bindparam("b_id"))
+    return mine.values({name: bindparam(name) for name in names})
 
 
 def _summary(unfolded: Unfolded, state: ProfileState, traits: Difference, memories: Difference) -> Folded:

@@ -6,7 +6,7 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Dialect, Select, Table
+from sqlalchemy import BindParameter, Connection, Dialect, Select, Table, bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
 from sqlalchemy.engine.interfaces import Compiled
@@ -78,3 +78,14 @@ def select_in(
     """The query's rows with ``column`` in ``values``, a bounded list at a time."""
     for batch in batches(values, IN_LIST):
         yield from connection.execute(query.where(column.in_(batch)))
+
+
+LISTED: BindParameter[Any] = bindparam("listed", expanding=True)
+"""Stands for the list of a query that is made once, as in ``column.in_(LISTED)``: making one takes as long as asking
+it."""
+
+
+def select_listed(connection: Connection, query: Select[Any], values: Iterable[Any]) -> Iterator[Row[Any]]:
+    """As ``select_in``, by a query that has ``LISTED`` already."""
+    for batch in batches(values, IN_LIST):
+        yield from connection.execute(query, {"listed": batch})
