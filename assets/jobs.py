@@ -34,6 +34,7 @@ from ingest_pipeline.store.direct import profile_of_document
 from ingest_pipeline.store.extractions import Reextract, Selection
 from ingest_pipeline.store.lookup import check_profiles
 from ingest_pipeline.store.overview import load_overview
+from ingest_pipeline.store.summaries import ask_again
 from resources.failures import reported
 from resources.inbox import InboxResource
 from resources.llm import LlmResource
@@ -146,6 +147,8 @@ def _build_ops(partitioning: Partitioning) -> list[dg.OpDefinition]:
         sources = frozenset(parsed(Source, config.sources))
         try:
             attempts = None if config.given_up else llm.settings.max_attempts
+            if config.given_up:
+                ask_again(store.engine)
             selection = Selection(llm.extractor.fingerprint, reextract, sources, frozenset(config.profiles), attempts)
             _extract(context, selection, store, llm, partitioning, progress)
         except dg.Failure:
@@ -181,6 +184,7 @@ def _build_ops(partitioning: Partitioning) -> list[dg.OpDefinition]:
     )
     def tables_op(context: dg.OpExecutionContext, store: StoreResource, progress: dg.ResourceParam[Progress]) -> None:
         steps.fold(context, None, store, partitioning, progress)
+        steps.summarise(context, store, progress)
 
     @dg.op(
         ins=_NOTHING,

@@ -12,6 +12,7 @@ from ingest_pipeline.reading import ReadReport
 from ingest_pipeline.store.counts import Holdings
 from ingest_pipeline.store.overview import Overview
 from ingest_pipeline.store.profiles import Folded
+from ingest_pipeline.summarising import SummaryReport
 
 Metadata = dict[str, dg.MetadataValue]
 
@@ -110,8 +111,23 @@ def table_metadata(asset: str, folded: Iterable[Folded]) -> Metadata:
     return metadata
 
 
+def summary_metadata(report: SummaryReport) -> Metadata:
+    """What a model wrote in one run, and why not more."""
+    metadata = _numbers(
+        summaries_written=report.written,
+        summaries_failed=report.failed.total(),
+        summaries_left=report.left.total(),
+    )
+    rows = [("failed", *item) for item in sorted(report.failed.items())]
+    rows += [("left", *item) for item in sorted(report.left.items())]
+    if rows:
+        metadata["summary_reasons"] = dg.MetadataValue.md(markdown_table(("", "reason", "count"), rows))
+    return metadata | _usage_metadata(report.usage)
+
+
 def overview_metadata(overview: Overview) -> Metadata:
     """The whole store after a run: the numbers whose course over time people follow."""
+    written = {"summaries_by_llm": overview.summaries.get("llm", 0), "summaries_due": overview.summaries_due}
     return _numbers(
         profiles=overview.profiles,
         traits=overview.traits,
@@ -122,6 +138,7 @@ def overview_metadata(overview: Overview) -> Metadata:
         documents_failed=sum(overview.failed.values()),
         units_rejected=sum(source.rejected for source in overview.sources),
         llm_calls_ever=overview.llm_calls,
+        **(written if any(written.values()) else {}),
     ) | {"spent_usd_ever": dg.MetadataValue.float(overview.spent_usd)}
 
 

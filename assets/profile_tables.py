@@ -60,6 +60,7 @@ def build_profile_tables(partitioning: Partitioning) -> dg.AssetsDefinition:
         names = set(context.partition_keys)
         profiles = partitioning.load_profiles(store.engine, names)
         done = steps.fold(context, sorted(profiles), store, partitioning, progress)
+        steps.summarise(context, store, progress, sorted(profiles))
         for empty in sorted(names - done):
             steps.record_tables(context, empty, [])
         log_checks(context, store, TABLE_CHECKS)

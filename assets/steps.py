@@ -8,7 +8,7 @@ from typing import TypeVar
 import dagster as dg
 
 from assets.events import Context, log_partition
-from assets.metadata import Metadata, extraction_metadata, read_metadata, table_metadata
+from assets.metadata import Metadata, extraction_metadata, read_metadata, summary_metadata, table_metadata
 from assets.partitions import register_profiles
 from ingest_pipeline.documents import Source
 from ingest_pipeline.errors import IngestError
@@ -23,6 +23,7 @@ from ingest_pipeline.store.counts import Holdings, count_holdings
 from ingest_pipeline.store.expiring import erase_expired
 from ingest_pipeline.store.extractions import Selection, count_pending
 from ingest_pipeline.store.profiles import Folded, count_unfolded
+from ingest_pipeline.store.summaries import count_due
 from resources.failures import reported
 from resources.inbox import InboxResource
 from resources.llm import LlmResource
@@ -178,6 +179,20 @@ def fold(
         record_tables(context, key, group)
         done.add(key)
     return done
+
+
+def summarise(
+    context: Context, store: StoreResource, progress: Progress, profiles: Sequence[str] | None = None
+) -> None:
+    """Let a model write the summaries whose facts changed, when it is to. The template's stand where it cannot."""
+    summariser = store.summariser
+    if summariser is None:
+        return
+    progress.start("summarising", count_due(store.engine))
+    report = summariser.refresh(store.engine, profiles, progress.advance)
+    if report.stopped:
+        context.log.warning(f"summaries: {report.stopped}; the others are the template's until the next run")
+    context.log_event(dg.AssetObservation(TABLES[0], metadata=summary_metadata(report)))
 
 
 def record_tables(context: Context, partition: str, folded: Sequence[Folded]) -> None:

@@ -124,6 +124,10 @@ def _outcome(result: dg.ExecuteInProcessResult) -> RunOutcome:
         for event in result.all_events
         if event.is_step_materialization and event.asset_key and not event.partition
     }
+    for event in result.all_events:  # what a model wrote, if it was to
+        if event.event_type is dg.DagsterEventType.ASSET_OBSERVATION and event.asset_key == dg.AssetKey("profiles"):
+            seen = event.asset_observation_data.asset_observation.metadata
+            metadata["profiles"] = {name: value.value for name, value in seen.items()}
     for event in result.all_events:
         if event.is_step_failure:
             planned = event.step_failure_data.user_failure_data

@@ -90,7 +90,14 @@ def fold_fingerprint(schema: TraitSchema, rules: Rules) -> str:
         for t in sorted(schema.traits, key=lambda trait: trait.key)
     ]  # fmt: skip
     clustering = [duplicates.MIN_SIMILARITY, duplicates.MIN_COSINE, rules.embedding_model]
-    decisive = [FOLD_VERSION, TEMPLATE_VERSION, traits, [role.value for role in rules.source_rank], clustering]
+    decisive = [
+        FOLD_VERSION,
+        TEMPLATE_VERSION,
+        rules.summary_by,
+        traits,
+        [role.value for role in rules.source_rank],
+        clustering,
+    ]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 

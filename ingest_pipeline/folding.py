@@ -107,8 +107,9 @@ class _Fold:
             schema = own.get(u.profile_id, self.schema)
             state = fold(u.profile_id, u.observations, u.edits, schema, self.rules, self.as_of, vectors)
             (by_words if vectors is None else complete).append((u, state))
-        saved = save_states(engine, complete, self.fingerprint) if complete else []
-        return saved + (save_states(engine, by_words, BY_WORDS) if by_words else [])
+        by = self.rules.summary_by
+        saved = save_states(engine, complete, self.fingerprint, by) if complete else []
+        return saved + (save_states(engine, by_words, BY_WORDS, by) if by_words else [])
 
 
 def _has_others(unfolded: Unfolded, schema: TraitSchema) -> bool:

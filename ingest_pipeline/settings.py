@@ -28,11 +28,17 @@ from ingest_pipeline.retention import KeepDays
 from ingest_pipeline.sources.base import ReadOptions
 from ingest_pipeline.sources.imap_account import ImapAccount, parse_imap_url
 from ingest_pipeline.states import SOURCE_RANK, Rules
+from ingest_pipeline.summary_prompt import PROMPT_VERSION
 
 
 class PartitionBy(StrEnum):
     PROFILE = "profile"
     BUCKET = "bucket"
+
+
+class SummaryBy(StrEnum):
+    TEMPLATE = "template"
+    LLM = "llm"
 
 
 class ModelPrices(BaseModel):
@@ -78,6 +84,7 @@ class Settings(BaseSettings):
     redact: Annotated[frozenset[Personal], NoDecode] = frozenset()
     traits: Path | None = None
     embedding_model: str | None = None
+    summary: SummaryBy = SummaryBy.TEMPLATE
     fold_processes: int = Field(default_factory=lambda: min(4, os.cpu_count() or 1), gt=0, le=64)
     source_rank: Annotated[tuple[Role, ...], NoDecode] = SOURCE_RANK
     internal_domains: Annotated[frozenset[str], NoDecode] = frozenset()
@@ -212,7 +219,12 @@ class Settings(BaseSettings):
         return ImapAccount(parse_imap_url(self.imap_url), self.imap_password, self.imap_folders or ("INBOX",))
 
     def fold_rules(self) -> Rules:
-        return Rules(self.source_rank, self.embedding_model)
+        """Raises ConfigurationError when summaries are to be written by a model and there is none."""
+        if self.summary is SummaryBy.TEMPLATE:
+            return Rules(self.source_rank, self.embedding_model)
+        if self.model == "offline":
+            raise ConfigurationError("INGEST_SUMMARY=llm needs a model; set INGEST_MODEL, or INGEST_SUMMARY=template")
+        return Rules(self.source_rank, self.embedding_model, f"llm:{PROMPT_VERSION}:{self.model}")
 
     def read_options(self) -> ReadOptions:
         return ReadOptions(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ingest_pipeline.documents import Json, Role
 from ingest_pipeline.extraction.base import Kind
-from ingest_pipeline.summary import NOTHING_KNOWN, SummaryInputs
+from ingest_pipeline.summary import NOTHING_KNOWN, TEMPLATE_VERSION, SummaryInputs
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 """When an undated claim took effect: before everything else."""
@@ -56,11 +56,13 @@ class Observed(NamedTuple):
 class Rules:
     """What decides beside the trait schema. ``source_rank``: best first; a role that is not in it comes last.
 
-    ``embedding_model``: whose vectors link memories too, besides their words; None: words alone.
+    ``embedding_model``: whose vectors link memories too, besides their words; None: words alone. ``summary_by``: what
+    writes summaries, ``TEMPLATE_VERSION`` or a prompt and a model; the fold itself asks no model.
     """
 
     source_rank: tuple[Role, ...] = SOURCE_RANK
     embedding_model: str | None = None
+    summary_by: str = TEMPLATE_VERSION
 
 
 DEFAULT_RULES = Rules()

@@ -51,6 +51,11 @@ class SummaryInputs:
     def empty(self) -> bool:
         return not (self.who or self.traits or self.memories)
 
+    @property
+    def worth_asking(self) -> bool:
+        """Whether a model could tell more of it than the template does."""
+        return bool(self.traits or self.memories)
+
     def digest(self, version: str) -> str:
         """SHA-256 (hex) of the inputs and of how the summary is made: ``TEMPLATE_VERSION``, or prompt and model."""
         inputs = {"who": dict(self.who), "traits": self.traits, "memories": self.memories}
@@ -62,7 +67,7 @@ NOTHING_KNOWN = SummaryInputs({}, (), ())
 
 def choose_inputs(traits: Mapping[str, Json], memories: Iterable[Remembered], schema: TraitSchema) -> SummaryInputs:
     """Traits that are never injected are left out."""
-    shown = {key: _shown(value) for key, value in traits.items()}
+    shown = {key: told(value) for key, value in traits.items()}
     who = {key: shown[key] for key in _WHO if shown.get(key)}
     others = [
         trait for trait in schema.traits if trait.key in shown and trait.key not in _WHO and trait.injection.enabled
@@ -75,7 +80,8 @@ def choose_inputs(traits: Mapping[str, Json], memories: Iterable[Remembered], sc
     )
 
 
-def _shown(value: Json) -> str:
+def told(value: Json) -> str:
+    """A trait's value in words."""
     if isinstance(value, list):
         return ", ".join(str(element) for element in value)
     return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)

@@ -36,11 +36,15 @@ FORMAT = AnswerFormat(
 )
 
 
-def messages(inputs: SummaryInputs) -> tuple[Message, ...]:
-    """The question about one person. What the facts say cannot end their delimiter: ``<`` is escaped."""
+def messages(inputs: SummaryInputs, rule: str = "") -> tuple[Message, ...]:
+    """The question about one person. What the facts say cannot end their delimiter: ``<`` is escaped.
+
+    ``rule``: what is to be said of placeholders in them, if there are any.
+    """
     facts = {"who": inputs.who, "traits": dict(inputs.traits), "memories": inputs.memories}
     text = json.dumps(facts, ensure_ascii=False, indent=1).replace("<", "\\u003c")
-    return (Message("system", INSTRUCTIONS), Message("user", f"<facts>\n{text}\n</facts>"))
+    instructions = f"{INSTRUCTIONS}\n\n{rule.strip()}" if rule else INSTRUCTIONS
+    return (Message("system", instructions), Message("user", f"<facts>\n{text}\n</facts>"))
 
 
 def reask(asked: tuple[Message, ...], answer: str, problem: str) -> tuple[Message, ...]:

@@ -138,7 +138,15 @@ def show_overview(console: Console, overview: Overview) -> None:
     total = sum(unit.rejected for unit in overview.sources)
     if total > len(rejected):
         console.print(f"… and {total - len(rejected):,} more")
+    _optional(
+        console,
+        "Summaries that the model gave no good answer for; the template's stand",
+        ("Why", "Profiles"),
+        overview.summaries_failed.items(),
+    )
     notes = {
+        "Summaries written by the model": overview.summaries.get("llm", 0),
+        "Summaries that the model is still to write, at the next sync": overview.summaries_due,
         "Documents waiting for extraction": sum(s.pending for s in overview.sources),
         "Documents of nobody known (list mail, shared addresses)": sum(s.unassigned for s in overview.sources),
         "Identifiers that several people claim, which link nobody": overview.ambiguous_identifiers,

@@ -10,6 +10,7 @@ from ingest_pipeline.folding import Embed
 from ingest_pipeline.pipeline import open_store
 from ingest_pipeline.settings import Settings, load_settings
 from ingest_pipeline.states import Rules
+from ingest_pipeline.summarising import Summariser, open_summariser
 from resources.failures import reported
 
 
@@ -20,6 +21,7 @@ class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     _engine: Engine | None = PrivateAttr(default=None)
     _traits: TraitSchema | None = PrivateAttr(default=None)
     _embedder: Embedder | None = PrivateAttr(default=None)
+    _summariser: Summariser | None = PrivateAttr(default=None)
 
     @property
     def settings(self) -> Settings:
@@ -44,7 +46,8 @@ class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @property
     def fold_rules(self) -> Rules:
-        return self.settings.fold_rules()
+        with reported():
+            return self.settings.fold_rules()
 
     @property
     def embed(self) -> Embed | None:
@@ -56,10 +59,21 @@ class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 self._embedder = open_embedder(self.settings, self.engine)
         return self._embedder.vectors if self._embedder else None
 
+    @property
+    def summariser(self) -> Summariser | None:
+        """What writes summaries when INGEST_SUMMARY=llm."""
+        if self._summariser is None:
+            with reported():
+                self._summariser = open_summariser(self.settings, self.trait_schema, self.engine)
+        return self._summariser
+
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         if self._embedder is not None:
             self._embedder.close()
             self._embedder = None
+        if self._summariser is not None:
+            self._summariser.close()
+            self._summariser = None
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None

@@ -2,7 +2,7 @@
 
 import getpass
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -133,3 +133,13 @@ def say_retention(past: dict[str, dict[str, int]]) -> None:
         if one["documents"]:
             count, days = one["documents"], one["days"]
             say(f"{count:,} documents of {source} are older than {days:,} days: the next sync erases them")
+
+
+def say_summaries(written: Mapping[str, Json]) -> None:
+    """What the run's metadata tell of the summaries that a model wrote, if it was to."""
+    if "summaries_written" not in written:
+        return
+    say(f"{written['summaries_written']:,} summaries were written by the model")
+    waiting = written["summaries_failed"] + written["summaries_left"]
+    if waiting:
+        say(f"{waiting:,} were not, and are the template's until the next sync; `ingest status` tells why")

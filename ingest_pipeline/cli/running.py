@@ -22,6 +22,7 @@ from ingest_pipeline.cli.app import (
     resolve,
     say,
     say_retention,
+    say_summaries,
 )
 from ingest_pipeline.documents import Json, Source
 from ingest_pipeline.errors import ConfigurationError
@@ -40,7 +41,8 @@ def demo(as_json: AsJson = False) -> None:
 
     # The demo's own defaults; database and folders are those of the settings.
     os.environ["INGEST_MODEL"] = "offline"
-    os.environ.pop("INGEST_IMAP_URL", None)
+    for variable in ("INGEST_IMAP_URL", "INGEST_SUMMARY"):
+        os.environ.pop(variable, None)
     settings = load_settings()
     write_inbox(settings)
     if not as_json:
@@ -153,6 +155,7 @@ def _sync(settings: Settings, run_config: dict[str, Json], as_json: bool, job: s
         unknown = sum(values.get("files_unrecognised", 0) for values in outcome.metadata.values())
         if unknown:
             say(f"{unknown:,} files are in no known format; `ingest status` lists them")
+        say_summaries(outcome.metadata.get("profiles", {}))
         expired = sum(values.get("documents_expired", 0) for values in outcome.metadata.values())
         if expired:
             say(f"{expired:,} documents were past their retention and are erased")

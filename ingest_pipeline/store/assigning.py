@@ -139,6 +139,7 @@ class _Assignment:
         if renamed:
             mine = update(Profile).where(Profile.__table__.c.id == bindparam("b_id"))
             self.connection.execute(mine.values(display_name=bindparam("display_name")), renamed)
+            self.changed.update(str(row["b_id"]) for row in renamed)  # their summaries name them
 
     def _repoint(self, homes: Mapping[str, str], profiles: Mapping[str, str], ambiguous: frozenset[str]) -> None:
         changed = [

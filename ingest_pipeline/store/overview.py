@@ -9,6 +9,7 @@ from ingest_pipeline.llm.tables import LlmCallRow
 from ingest_pipeline.store.audits import count_failed
 from ingest_pipeline.store.engine import reading
 from ingest_pipeline.store.profiles import count_unfolded
+from ingest_pipeline.store.summaries import count_due, count_summaries
 from ingest_pipeline.store.tables import (
     DocumentRow,
     Evidence,
@@ -48,7 +49,11 @@ class RejectedUnit:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """``llm_calls`` (those sent) and ``spent_usd`` are over all time; the price of ``unpriced_calls`` is not known."""
+    """``llm_calls`` (those sent) and ``spent_usd`` are over all time; the price of ``unpriced_calls`` is not known.
+
+    ``summaries`` by who wrote them: ``template``, ``llm``, ``manual``; those ``due`` wait for a model, those that
+    ``failed``, by reason, are the template's for now.
+    """
 
     profiles: int
     unfolded: int
@@ -62,10 +67,14 @@ class Overview:
     llm_calls: int
     unpriced_calls: int
     spent_usd: float
+    summaries: dict[str, int]
+    summaries_due: int
+    summaries_failed: dict[str, int]
 
 
 def load_overview(engine: Engine, rejected_limit: int = 20) -> Overview:
     """``rejected`` lists the latest ``rejected_limit`` of the rejected units."""
+    written, failed_summaries = count_summaries(engine)
     with reading(engine) as connection:
 
         def count(query: Any) -> int:
@@ -88,6 +97,9 @@ def load_overview(engine: Engine, rejected_limit: int = 20) -> Overview:
             llm_calls=llm_calls,
             unpriced_calls=unpriced_calls,
             spent_usd=round(spent, 6),
+            summaries=written,
+            summaries_due=count_due(engine),
+            summaries_failed=failed_summaries,
         )
 
 

@@ -30,6 +30,7 @@ from ingest_pipeline.store.tables import (
     TraitRow,
 )
 from ingest_pipeline.store.upsert import LISTED, batches, select_in, select_listed
+from ingest_pipeline.summary import TEMPLATE_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,20 +188,27 @@ def _load_page(engine: Engine, ids: Sequence[str]) -> list[Unfolded]:
 
 
 def save_states(
-    engine: Engine, states: Sequence[tuple[Unfolded, ProfileState]], fingerprint: str | None = None
+    engine: Engine,
+    states: Sequence[tuple[Unfolded, ProfileState]],
+    fingerprint: str | None = None,
+    summary_by: str = TEMPLATE_VERSION,
 ) -> list[Folded]:
     """Write the folded states of a page of profiles in one transaction: only the rows that differ.
 
     States that somebody else's newer fold has overtaken, and those of profiles that are gone, are left out. Profiles
     merged into another are emptied without a word: they are nobody's partition any more. ``fingerprint`` is that of the
     rules; where the store knows others, because another version runs as well, the profiles stay marked as changed.
+    ``summary_by`` is that of the rules.
     """
     now = datetime.now(UTC)
 
     def save(connection: Connection) -> list[Folded]:
         held = _hold(connection, [unfolded for unfolded, _ in states])
         counts = fingerprint is None or stored_fingerprint(connection) in (None, fingerprint)
-        folded = _save(connection, [(u, state) for u, state in states if u.profile_id in held], now, counts)
+        mine = [(u, state) for u, state in states if u.profile_id in held]
+        folded, changed = _save(connection, mine, now)
+        changed |= save_summaries(connection, {u.profile_id: state for u, state in mine}, summary_by, now)
+        _mark_folded(connection, mine, changed, now, counts)
         return [f for f in folded if held[f.profile_id]]
 
     return write(engine, save)
@@ -220,8 +228,9 @@ def _held() -> Select[Any]:
 
 
 def _save(
-    connection: Connection, states: Sequence[tuple[Unfolded, ProfileState]], now: datetime, counts: bool
-) -> list[Folded]:
+    connection: Connection, states: Sequence[tuple[Unfolded, ProfileState]], now: datetime
+) -> tuple[list[Folded], set[str]]:
+    """Write the facts; returns what that did, and the profiles whose facts or evidence are others now."""
     wanted = Rows(now)
     for unfolded, state in states:
         wanted.add(unfolded.profile_id, state)
@@ -236,11 +245,9 @@ def _save(
         difference.delete()
     for difference in (traits, memories, history, evidence):
         difference.write()
-    changed = set().union(*(difference.profiles for difference in (traits, memories, history, evidence)))
     _save_rejected(connection, states)
-    changed |= save_summaries(connection, {u.profile_id: state for u, state in states}, now)
-    _mark_folded(connection, states, changed, now, counts)
-    return [_summary(unfolded, state, traits, memories) for unfolded, state in states]
+    changed = set().union(*(difference.profiles for difference in (traits, memories, history, evidence)))
+    return [_summary(unfolded, state, traits, memories) for unfolded, state in states], changed
 
 
 def _save_rejected(connection: Connection, states: Sequence[tuple[Unfolded, ProfileState]]) -> None:

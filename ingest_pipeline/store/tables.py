@@ -19,6 +19,7 @@ from ingest_pipeline.store.base import Base, Id, JsonType
 _PENDING = "state <> 'done' AND superseded_at IS NULL AND profile_id IS NOT NULL"
 _UNFOLDED = "changes <> folded"
 _DATED = "refold_at IS NOT NULL"
+_UNWRITTEN = "summary_attempts IS NOT NULL"
 
 
 class Profile(Base):
@@ -27,13 +28,15 @@ class Profile(Base):
     ``changes`` counts what happened to its observations and edits, ``folded`` is the count last folded. ``refold_at``
     is when a claim made for a day to come takes effect. ``merged_into`` is the living profile that it goes on as;
     ``retired_into`` the same without merges by hand. ``summary_source`` is ``template``, ``llm`` or ``manual``;
-    ``summary_inputs`` the SHA-256 of what the summary was made from.
+    ``summary_inputs`` the SHA-256 of what the summary was made from. ``summary_attempts``: how often a model was asked
+    for one in vain; null: none is to be asked. ``summary_failed`` is the last reason, a short code.
     """
 
     __tablename__ = "profiles"
     __table_args__ = (
         Index("ix_profiles_unfolded", "id", sqlite_where=text(_UNFOLDED), postgresql_where=text(_UNFOLDED)),
         Index("ix_profiles_refold", "refold_at", sqlite_where=text(_DATED), postgresql_where=text(_DATED)),
+        Index("ix_profiles_unwritten", "id", sqlite_where=text(_UNWRITTEN), postgresql_where=text(_UNWRITTEN)),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
@@ -46,6 +49,8 @@ class Profile(Base):
     summary_updated_at: Mapped[datetime | None]
     summary_source: Mapped[str | None] = mapped_column(String(8))
     summary_inputs: Mapped[str | None] = mapped_column(String(64))
+    summary_attempts: Mapped[int | None]
+    summary_failed: Mapped[str | None] = mapped_column(String(32))
     merged_into: Mapped[str | None] = mapped_column(Id, ForeignKey("profiles.id"), index=True)
     retired_into: Mapped[str | None] = mapped_column(Id, index=True)
     changes: Mapped[int] = mapped_column(default=0)

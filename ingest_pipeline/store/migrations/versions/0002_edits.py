@@ -131,6 +131,10 @@ def _create_upload_tables() -> None:
 def _add_columns() -> None:
     op.add_column("profiles", sa.Column("summary_source", sa.String(length=8), nullable=True))
     op.add_column("profiles", sa.Column("summary_inputs", sa.String(length=64), nullable=True))
+    op.add_column("profiles", sa.Column("summary_attempts", sa.Integer(), nullable=True))
+    op.add_column("profiles", sa.Column("summary_failed", sa.String(length=32), nullable=True))
+    unwritten = sa.text("summary_attempts IS NOT NULL")
+    op.create_index("ix_profiles_unwritten", "profiles", ["id"], sqlite_where=unwritten, postgresql_where=unwritten)
     op.add_column("profiles", sa.Column("refold_at", MOMENT, nullable=True))
     dated = sa.text("refold_at IS NOT NULL")
     op.create_index("ix_profiles_refold", "profiles", ["refold_at"], sqlite_where=dated, postgresql_where=dated)
@@ -206,6 +210,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_profiles_retired_into"), "profiles")
     op.drop_column("profiles", "retired_into")
     op.drop_index("ix_profiles_refold", "profiles")
-    for column in ("refold_at", "summary_inputs", "summary_source"):
+    op.drop_index("ix_profiles_unwritten", "profiles")
+    for column in ("refold_at", "summary_failed", "summary_attempts", "summary_inputs", "summary_source"):
         op.drop_column("profiles", column)
     op.execute(LINEAGE)
