@@ -10,8 +10,8 @@ from ingest_pipeline.extracting import KeyOutcome
 from ingest_pipeline.extraction.base import Usage
 from ingest_pipeline.reading import ReadReport
 from ingest_pipeline.store.counts import Holdings
+from ingest_pipeline.store.fold_outcomes import Folded
 from ingest_pipeline.store.overview import Overview
-from ingest_pipeline.store.profiles import Folded
 from ingest_pipeline.summarising import SummaryReport
 
 Metadata = dict[str, dg.MetadataValue]
@@ -77,37 +77,39 @@ def _usage_metadata(usage: Usage) -> Metadata:
 
 def table_metadata(asset: str, folded: Iterable[Folded]) -> Metadata:
     """One partition of a profile table."""
-    folded = list(folded)
-    changes = [change for f in folded for change in f.trait_changes]
+    total = Folded("", "", 0, 0, 0, profiles=0)
+    for one in folded:
+        total += one
     if asset == "profiles":
-        return _numbers(
-            profiles=len(folded),
-            changed=sum(f.changed for f in folded),
-            traits=sum(f.traits for f in folded),
-            memories=sum(f.memories for f in folded),
-        )
+        return _numbers(profiles=total.profiles, changed=total.changed, traits=total.traits, memories=total.memories)
     if asset == "lineage":
-        return _numbers(evidence=sum(f.evidence for f in folded))
+        return _lineage_metadata(total)
     if asset == "memories":
-        return _numbers(
-            memories=sum(f.memories for f in folded),
-            created=sum(f.memories_created for f in folded),
-            deleted=sum(f.memories_deleted for f in folded),
-        )
-    actions = Counter(change.action for change in changes)
+        return _numbers(memories=total.memories, created=total.memories_created, deleted=total.memories_deleted)
+    actions: Counter[str] = Counter()
+    for change, n in total.trait_changes.items():
+        actions[change.action] += n
     metadata = _numbers(
-        traits=sum(f.traits for f in folded),
+        traits=total.traits,
         created=actions["create"],
         updated=actions["update"],
         deleted=actions["delete"],
-        conflicts=sum(f.conflicts for f in folded),
-        rejected_values=sum(sum(f.rejected.values()) for f in folded),
+        conflicts=total.conflicts,
+        rejected_values=total.rejected.total(),
     )
-    if changes:
-        rows = sorted(Counter((change.key, change.action) for change in changes).items())
-        metadata["changes"] = dg.MetadataValue.md(
-            markdown_table(("trait", "change", "count"), [(key, action, n) for (key, action), n in rows])
-        )
+    if total.trait_changes:
+        rows = [(*change, n) for change, n in sorted(total.trait_changes.items())]
+        metadata["changes"] = dg.MetadataValue.md(markdown_table(("trait", "change", "count"), rows))
+    return metadata
+
+
+def _lineage_metadata(total: Folded) -> Metadata:
+    """Where what the partition has comes from: by source and origin, its documents and their quotes."""
+    metadata = _numbers(evidence=total.evidence, documents=total.documents.total())
+    if total.quotes:
+        rows = [(*origin, total.documents[origin], total.quotes[origin]) for origin in sorted(total.quotes)]
+        table = markdown_table(("source", "origin", "documents", "quotes"), rows)
+        metadata["by_source"] = dg.MetadataValue.md(table)
     return metadata
 
 

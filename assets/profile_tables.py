@@ -7,8 +7,10 @@ import dagster as dg
 from assets import steps
 from assets.checks import TABLE_CHECKS, log_checks
 from assets.partitions import profile_partitions
+from assets.source_assets import DIRECT, documents_asset
 from ingest_pipeline.partitions import Partitioning
 from ingest_pipeline.progress import Progress
+from ingest_pipeline.sources.inbox import FOLDERS
 from ingest_pipeline.store.tables import Memory, Profile, TraitRow
 from resources.store import StoreResource
 
@@ -40,7 +42,8 @@ def build_profile_tables(partitioning: Partitioning) -> dg.AssetsDefinition:
             description=_DESCRIPTIONS[name] + _FOLDED,
             group_name="profiles",
             partitions_def=profile_partitions(partitioning),
-            deps=["extractions"],
+            # Folded from observations, and each row leads to the documents: so the tables are below their sources, too.
+            deps=[steps.EXTRACTIONS, *(documents_asset(source) for source in FOLDERS), DIRECT],
             skippable=True,
             kinds={"table"},
             metadata={"dagster/table_name": name, **_columns(name)},

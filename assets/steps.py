@@ -22,7 +22,8 @@ from ingest_pipeline.settings import PartitionBy
 from ingest_pipeline.store.counts import Holdings, count_holdings
 from ingest_pipeline.store.expiring import erase_expired
 from ingest_pipeline.store.extractions import Selection, count_pending
-from ingest_pipeline.store.profiles import Folded, count_unfolded
+from ingest_pipeline.store.fold_outcomes import Folded
+from ingest_pipeline.store.profiles import count_unfolded
 from ingest_pipeline.store.summaries import count_due
 from resources.failures import reported
 from resources.inbox import InboxResource
@@ -35,7 +36,7 @@ TABLES = ("profiles", "traits", "memories", "lineage")
 RETRY = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL)
 """For what passes by itself, such as a lost connection. A step that runs again goes on where it stopped."""
 
-T = TypeVar("T")
+T = TypeVar("T", KeyOutcome, Folded)
 
 
 def read(
@@ -208,7 +209,8 @@ def _extraction_partition(partitioning: Partitioning, outcome: KeyOutcome) -> st
 def _grouped(
     items: Iterable[T], partitioning: Partitioning, key: Callable[[Partitioning, T], str]
 ) -> Iterator[tuple[str, list[T]]]:
-    """Items by partition: one by one as they come, or, when a partition holds many profiles, once all are there.
+    """Items by partition: one by one as they come, or, when a partition holds many profiles, added up once all are
+    there.
 
     Items that came before an error still are: they are stored, and so to be recorded.
     """
@@ -216,14 +218,19 @@ def _grouped(
         for item in items:
             yield key(partitioning, item), [item]
         return
-    groups: dict[str, list[T]] = {}
+    groups: dict[str, T] = {}
     stopped: IngestError | None = None
     try:
         for item in items:
-            groups.setdefault(key(partitioning, item), []).append(item)
+            name = key(partitioning, item)
+            if name in groups:
+                groups[name] += item
+            else:
+                groups[name] = item
     except IngestError as error:
         stopped = error
-    yield from sorted(groups.items(), key=lambda group: group[0])
+    for name in sorted(groups):
+        yield name, [groups[name]]
     if stopped:
         raise stopped
 

@@ -56,6 +56,12 @@ class KeyOutcome:
         self.dropped.update(extraction.dropped)
         self.usage += extraction.usage
 
+    def __iadd__(self, other: "KeyOutcome") -> "KeyOutcome":
+        """What happened to several profiles of one bucket: under the key of one of them."""
+        for name in self.__slots__[1:]:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        return self
+
     def replace(self, failure: str, extraction: Extraction) -> None:
         """Count the second outcome of a document in place of its failure; what both took is counted."""
         self.documents -= 1

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from ingest_pipeline.store.engine import create_store_engine
-from ingest_pipeline.store.profiles import Folded
+from ingest_pipeline.store.fold_outcomes import Folded
 
 FoldPage = Callable[[Engine, list[str]], list[Folded]]
 """Picklable: folds the profiles of a page."""

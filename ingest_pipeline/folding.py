@@ -16,15 +16,9 @@ from ingest_pipeline.fold import fold, fold_fingerprint
 from ingest_pipeline.fold_processes import can_start_processes, fold_in_processes
 from ingest_pipeline.states import DEFAULT_RULES, ProfileState, Rules
 from ingest_pipeline.store.definitions import profile_schemas
+from ingest_pipeline.store.fold_outcomes import Folded
 from ingest_pipeline.store.fold_rules import mark_outdated
-from ingest_pipeline.store.profiles import (
-    Folded,
-    Unfolded,
-    count_unfolded,
-    load_unfolded,
-    save_states,
-    unfolded_ids,
-)
+from ingest_pipeline.store.profiles import Unfolded, count_unfolded, load_unfolded, save_states, unfolded_ids
 
 Embed: TypeAlias = Callable[[str, Sequence[str]], Mapping[str, Sequence[float]] | None]
 """(profile id, sentences) → vectors by sentence, or None when there are none to be had now."""

@@ -17,7 +17,7 @@ from ingest_pipeline.sources.base import ReadOptions
 from ingest_pipeline.sources.inbox import FOLDERS, open_inbox
 from ingest_pipeline.store.engine import open_engine
 from ingest_pipeline.store.extractions import Selection
-from ingest_pipeline.store.profiles import Folded
+from ingest_pipeline.store.fold_outcomes import Folded
 
 NORTHWIND = ReadOptions(internal_domains=frozenset({"northwind.example"}))
 

@@ -18,7 +18,8 @@ from ingest_pipeline.folding import fold_profiles
 from ingest_pipeline.llm.tables import LlmCacheRow, LlmCallRow
 from ingest_pipeline.settings import Settings, load_settings
 from ingest_pipeline.store.extractions import save_extractions
-from ingest_pipeline.store.profiles import Folded, count_unfolded
+from ingest_pipeline.store.fold_outcomes import Folded
+from ingest_pipeline.store.profiles import count_unfolded
 from ingest_pipeline.store.tables import DocumentRow, Memory
 from tests.builders import contact, day, record, rows, save
 from tests.provider import Provider

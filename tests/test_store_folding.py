@@ -24,10 +24,11 @@ from ingest_pipeline.store.edits import Draft, hold_profile, save_edits
 from ingest_pipeline.store.engine import reading
 from ingest_pipeline.store.extractions import save_extractions
 from ingest_pipeline.store.facts import load_fact, load_facts
+from ingest_pipeline.store.fold_outcomes import Folded
 from ingest_pipeline.store.fold_rules import FOLD
 from ingest_pipeline.store.lookup import find_profile
 from ingest_pipeline.store.people import mark_changed
-from ingest_pipeline.store.profiles import Folded, count_unfolded, load_unfolded, save_states
+from ingest_pipeline.store.profiles import count_unfolded, load_unfolded, save_states
 from ingest_pipeline.store.tables import (
     DocumentRow,
     Evidence,

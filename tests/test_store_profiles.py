@@ -14,9 +14,10 @@ from ingest_pipeline.folding import fold_profiles
 from ingest_pipeline.states import Rules
 from ingest_pipeline.store.engine import reading
 from ingest_pipeline.store.extractions import save_extractions
+from ingest_pipeline.store.fold_outcomes import Folded, TraitChange
 from ingest_pipeline.store.lookup import find_profile
 from ingest_pipeline.store.people import mark_changed
-from ingest_pipeline.store.profiles import Folded, TraitChange, Unfolded, count_unfolded, load_unfolded, save_states
+from ingest_pipeline.store.profiles import Unfolded, count_unfolded, load_unfolded, save_states
 from ingest_pipeline.store.tables import (
     DocumentRow,
     Evidence,
@@ -122,7 +123,7 @@ def test_only_what_differs_is_written(stored: Engine) -> None:
     event.listen(stored, "before_cursor_execute", lambda *args: statements.append(args[2]))
     (folded,) = refold(stored)
     after = {row.key: row for row in rows(stored, TraitRow)}
-    assert folded.trait_changes == (TraitChange("location", "update"),)
+    assert folded.trait_changes == {TraitChange("location", "update"): 1}
     assert after["interests"] == before["interests"]
     assert rows(stored, Memory) == [memory]
     assert after["location"].updated_at > before["location"].updated_at
@@ -136,7 +137,7 @@ def test_what_is_no_longer_said_goes_and_leaves_history(stored: Engine) -> None:
     gone = replace(LISBON, retracted=True, said_at=day(5))
     extract(stored, LISBON, gone)
     (folded,) = refold(stored)
-    assert folded.trait_changes == (TraitChange("location", "delete"),)
+    assert folded.trait_changes == {TraitChange("location", "delete"): 1}
     assert (folded.memories_deleted, folded.traits, folded.evidence) == (1, 0, 0)
     assert [(r.value, r.valid_from, r.valid_to) for r in rows(stored, TraitHistory)] == [("Lisbon", day(1), day(5))]
     extract(stored)

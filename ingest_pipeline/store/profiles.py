@@ -1,6 +1,6 @@
 """Profile tables: loads observations for the fold and writes the difference between the old state and the new."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from ingest_pipeline.extraction.base import Kind
 from ingest_pipeline.states import Observed, ProfileState
 from ingest_pipeline.store.edits import edit_of
 from ingest_pipeline.store.engine import reading, write
+from ingest_pipeline.store.fold_outcomes import Folded, Origin, TraitChange
 from ingest_pipeline.store.fold_rules import stored_fingerprint
 from ingest_pipeline.store.folded_rows import Difference, Rows
 from ingest_pipeline.store.summaries import save_summaries
@@ -35,7 +36,8 @@ from ingest_pipeline.summary import TEMPLATE_VERSION
 
 @dataclass(frozen=True, slots=True)
 class Unfolded:
-    """A profile to fold, with all its current observations and edits. ``changes`` is what ``folded`` becomes."""
+    """A profile to fold, with all its current observations and edits. ``changes`` is what ``folded`` becomes;
+    ``origins`` are (source, origin) by document."""
 
     profile_id: str
     partition_key: str
@@ -43,37 +45,7 @@ class Unfolded:
     observations: tuple[Observed, ...]
     rejected: Mapping[str, str | None]
     edits: tuple[Edit, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class TraitChange:
-    """``action`` is create, update or delete, from the stored state before and after."""
-
-    key: str
-    action: str
-
-
-@dataclass(frozen=True, slots=True)
-class Folded:
-    """What folding one profile changed and what it has now. Holds no values: it goes into run metadata.
-
-    ``conflicts`` counts the traits with values that the evidence cannot choose between.
-    """
-
-    profile_id: str
-    partition_key: str
-    traits: int
-    memories: int
-    evidence: int
-    trait_changes: tuple[TraitChange, ...] = ()
-    memories_created: int = 0
-    memories_deleted: int = 0
-    rejected: Mapping[str, int] = field(default_factory=dict)
-    conflicts: int = 0
-
-    @property
-    def changed(self) -> bool:
-        return bool(self.trait_changes or self.memories_created or self.memories_deleted)
+    origins: Mapping[str, Origin] = field(default_factory=dict)
 
 
 def load_unfolded(
@@ -138,7 +110,9 @@ _ROLES = {role.value: role for role in Role}
 def _observations() -> Select[Any]:
     o = ObservationRow.__table__.c
     return (
-        select(DocumentRow.profile_id, o.rejected, *(o[name] for name in _OBSERVED))
+        select(
+            DocumentRow.profile_id, DocumentRow.source, DocumentRow.origin, o.rejected, *(o[name] for name in _OBSERVED)
+        )
         .join(DocumentRow, DocumentRow.id == o.document_id)
         .where(
             DocumentRow.superseded_at.is_(None),
@@ -167,10 +141,13 @@ def _load_page(engine: Engine, ids: Sequence[str]) -> list[Unfolded]:
         profiles = list(select_listed(connection, _profiles(), ids))
         observed: dict[str, list[Observed]] = defaultdict(list)
         rejected: dict[str, dict[str, str | None]] = defaultdict(dict)
-        for profile, reason, *values in select_listed(connection, _observations(), ids):
+        origins: dict[str, dict[str, Origin]] = defaultdict(dict)
+        for profile, source, origin, reason, *values in select_listed(connection, _observations(), ids):
             values[2], values[7] = _KINDS[values[2]], _ROLES[values[7]]
             observed[profile].append(Observed._make(values))
             rejected[profile][values[0]] = reason
+            if values[1] not in origins[profile]:
+                origins[profile][values[1]] = source, origin
         edits: dict[str, list[Edit]] = defaultdict(list)
         for row in select_listed(connection, _edits(), ids):
             edits[row.living].append(edit_of(row))
@@ -182,6 +159,7 @@ def _load_page(engine: Engine, ids: Sequence[str]) -> list[Unfolded]:
             observations=tuple(observed[p.id]),
             rejected=rejected[p.id],
             edits=tuple(edits[p.id]),
+            origins=origins[p.id],
         )
         for p in profiles
     ]
@@ -292,22 +270,33 @@ def _folded(is_changed: bool) -> Update:
 
 
 def _summary(unfolded: Unfolded, state: ProfileState, traits: Difference, memories: Difference) -> Folded:
-    reasons: dict[str, int] = defaultdict(int)
-    for reason in state.rejected.values():
-        reasons[reason] += 1
+    reasons = Counter(state.rejected.values())
+    documents, quotes = _origins(unfolded, state)
+    changes = Counter(TraitChange(row["key"], action) for action, row in traits.actions(unfolded.profile_id))
     memory_actions = [action for action, _ in memories.actions(unfolded.profile_id)]
     return Folded(
         profile_id=unfolded.profile_id,
         partition_key=unfolded.partition_key,
         traits=len(state.traits),
         memories=len(state.memories),
-        evidence=sum(len(t.evidence) for t in state.traits) + sum(len(m.evidence) for m in state.memories),
-        trait_changes=tuple(TraitChange(row["key"], action) for action, row in traits.actions(unfolded.profile_id)),
+        evidence=quotes.total(),
+        changed=bool(changes or memory_actions),
+        trait_changes=changes,
         memories_created=memory_actions.count("create"),
         memories_deleted=memory_actions.count("delete"),
-        rejected=dict(reasons),
+        rejected=reasons,
         conflicts=sum(bool(t.alternatives) for t in state.traits),
+        documents=documents,
+        quotes=quotes,
     )
+
+
+def _origins(unfolded: Unfolded, state: ProfileState) -> tuple[Counter[Origin], Counter[Origin]]:
+    """Documents that prove something, and their quotes, by origin."""
+    proofs = [o.document_id for t in state.traits for o, _ in t.evidence]
+    proofs += [o.document_id for m in state.memories for o in m.evidence]
+    origin = unfolded.origins
+    return Counter(origin[document] for document in set(proofs)), Counter(origin[document] for document in proofs)
 
 
 def count_unfolded(engine: Engine, as_of: datetime | None = None, at_most: int | None = None) -> int:
