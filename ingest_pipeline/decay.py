@@ -1,4 +1,5 @@
-"""How much of a memory's importance is left when it is read. Pure; what is stored never changes by itself.
+"""How much of a memory's importance, or a trait's confidence, is left when it is read. Pure; what is stored never
+changes by itself.
 
 importance shown = importance stored (as of the day it was said last) × decay
 """
@@ -23,10 +24,22 @@ HALF_LIFE_DAYS: Mapping[str, float] = {
 _DAY_S = 86_400.0
 
 
+def faded(confidence: float, said_at: datetime | None, half_life_days: float | None, at: datetime) -> float:
+    """What is left of a trait's confidence since it was said, set or confirmed last: half per ``halfLifeDays`` of the
+    trait schema. A trait without a half-life does not fade."""
+    if said_at is None or half_life_days is None:
+        return confidence
+    return confidence * _left(said_at, half_life_days, at)
+
+
 def decay(kind: str, said_at: datetime | None, event_at: datetime | None, at: datetime) -> float:
     """From 1 (said now, or an event still to come) towards 0, to four places. What has no date has no age."""
     moments = [moment for moment in (said_at, event_at) if moment]
     if not moments:
         return 1.0
-    age_days = max((at - max(moments)).total_seconds() / _DAY_S, 0.0)
-    return round(math.pow(0.5, age_days / HALF_LIFE_DAYS.get(kind, HALF_LIFE_DAYS[MemoryType.FACT])), 4)
+    return round(_left(max(moments), HALF_LIFE_DAYS.get(kind, HALF_LIFE_DAYS[MemoryType.FACT]), at), 4)
+
+
+def _left(since: datetime, half_life_days: float, at: datetime) -> float:
+    age_days = max((at - since).total_seconds() / _DAY_S, 0.0)
+    return math.pow(0.5, age_days / half_life_days)

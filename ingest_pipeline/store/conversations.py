@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, func, select
 
 from ingest_pipeline.decay import decay
 from ingest_pipeline.documents import Json, Source
@@ -16,7 +16,7 @@ from ingest_pipeline.store.edits import hold_profile
 from ingest_pipeline.store.engine import reading, write
 from ingest_pipeline.store.erased import load_erased
 from ingest_pipeline.store.extractions import Selection
-from ingest_pipeline.store.tables import DocumentRow, Memory, Profile, TraitRow
+from ingest_pipeline.store.tables import DocumentRow, EditRow, Evidence, Memory, Profile, TraitRow
 from ingest_pipeline.store.upsert import select_in, upsert
 
 ORIGIN = "llm_proxy"
@@ -35,13 +35,23 @@ def load_known(engine: Engine, profile_id: str, now: datetime) -> Known:
         .order_by(Memory.importance.desc(), Memory.occurred_at.desc(), Memory.id)
         .limit(_LOOKED_AT)
     )
-    traits = select(TraitRow.key, TraitRow.value, TraitRow.confidence).where(TraitRow.profile_id == profile_id)
+    shown = Evidence.value.is_(None) | (TraitRow.value_type == "array")
+    said = select(func.max(Evidence.occurred_at)).where(Evidence.trait_id == TraitRow.id, shown).scalar_subquery()
+    decided = select(EditRow.at).where(EditRow.id == TraitRow.edit_id).scalar_subquery()
+    traits = select(
+        TraitRow.key, TraitRow.value, TraitRow.confidence, said.label("said_at"), decided.label("decided_at")
+    ).where(TraitRow.profile_id == profile_id)
     with reading(engine) as connection:
         summary = connection.execute(select(Profile.summary).where(Profile.id == profile_id)).scalar()
-        held = {row.key: (row.value, row.confidence) for row in connection.execute(traits)}
+        held = list(connection.execute(traits))
         rows = list(connection.execute(memories))
     rows.sort(key=lambda row: -row.importance * decay(row.type, row.occurred_at, row.event_at, now))
-    return Known(summary, held, tuple(row.content for row in rows[:MEMORIES]))
+    return Known(
+        summary,
+        {row.key: (row.value, row.confidence) for row in held},
+        tuple(row.content for row in rows[:MEMORIES]),
+        {row.key: max(filter(None, (row.said_at, row.decided_at)), default=None) for row in held},
+    )
 
 
 def save_said(
