@@ -7,6 +7,8 @@ Each worker opens the database for itself; what they fold is disjoint, and what 
 
 import gc
 import multiprocessing
+import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -56,10 +58,19 @@ def fold_in_processes(engine: Engine, pages: Iterable[list[str]], fold: FoldPage
 
 
 def _start(url: str, fold: FoldPage) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # Nothing that a fold makes is circular: looking for that takes an eighth of the time.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     _workers.append(_Worker(create_store_engine(url), fold))
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed, or that ends at once on Ctrl-C, tells nobody: its workers would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _fold(page: list[str]) -> list[Folded]:

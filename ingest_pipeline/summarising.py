@@ -92,7 +92,7 @@ class Summariser:
             return asked
 
         with ThreadPoolExecutor(max(1, self.threads)) as pool:
-            for page in load_due(engine, profiles):
+            for page in load_due(engine, self.schema, profiles):
                 asked = list(pool.map(ask, page))
                 self._save(engine, asked, report)
                 advance(len(page))
@@ -137,14 +137,14 @@ class Summariser:
         return _Asked(Written(due.profile_id, due.inputs, answer.value), answer.usage)
 
     def _inputs(self, due: Due) -> SummaryInputs:
-        return choose_inputs(due.traits, due.memories, self.schema).named(due.name)
+        return choose_inputs(due.traits, due.memories, due.schema).named(due.name)
 
     def _sent(self, due: Due) -> tuple[SummaryInputs, Redaction]:
         """What the provider gets to see: nothing sensitive that the trait schema does not ask for, whoever wrote it."""
         name = due.name or ""
         traits = {k: v for k, v in due.traits.items() if not self._is_withheld([f"{k}: {told(v)}"], name)}
         memories = [m for m in due.memories if not self._is_withheld([m.content], name)]
-        inputs = choose_inputs(traits, memories, self.schema).named(due.name)
+        inputs = choose_inputs(traits, memories, due.schema).named(due.name)
         redaction = Redaction(self.redactor)
         redaction.reserve([*inputs.who.values(), *(value for _, value in inputs.traits), *inputs.memories])
         shown = replace(

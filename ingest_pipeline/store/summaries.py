@@ -14,7 +14,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select, Update, bindparam, func, select, update
 
 from ingest_pipeline.documents import Json
+from ingest_pipeline.extraction.traits import TraitSchema
 from ingest_pipeline.states import ProfileState
+from ingest_pipeline.store.definitions import profile_schemas
 from ingest_pipeline.store.engine import reading, write
 from ingest_pipeline.store.tables import Memory, Profile, TraitRow
 from ingest_pipeline.store.upsert import LISTED, batches, select_in, select_listed
@@ -83,11 +85,13 @@ def _changed(is_new: bool) -> Update:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A profile whose summary a model is to write. ``inputs`` is the digest of what it is to be made from."""
+    """A profile whose summary a model is to write. ``inputs`` is the digest of what it is to be made from; ``schema``
+    has the traits that were given with its texts as well."""
 
     profile_id: str
     name: str | None
     inputs: str
+    schema: TraitSchema
     traits: Mapping[str, Json]
     memories: tuple[Remembered, ...]
 
@@ -105,29 +109,49 @@ class Written:
     final: bool = False
 
 
-def load_due(engine: Engine, profiles: Sequence[str] | None = None, page: int = 200) -> Iterator[list[Due]]:
+def load_due(
+    engine: Engine, schema: TraitSchema, profiles: Sequence[str] | None = None, page: int = 200
+) -> Iterator[list[Due]]:
     """Pages of the living profiles whose summary is due, or of those given. None comes twice."""
     due = Profile.summary_attempts.is_not(None)
     query = select(Profile.id, Profile.display_name, Profile.summary_inputs).where(due, Profile.merged_into.is_(None))
     if profiles is not None:
         for ids in batches(sorted(profiles), page):
             with reading(engine) as connection:
-                yield _load_page(connection, list(select_in(connection, query, Profile.id, ids)))
+                rows = list(select_in(connection, query, Profile.id, ids))
+            yield _load_page(engine, schema, rows)
         return
     after = ""
     while True:
         with reading(engine) as connection:
             bound = [Profile.id > after] if after else []
             rows = list(connection.execute(query.where(*bound).order_by(Profile.id).limit(page)))
-            found = _load_page(connection, rows)
         if not rows:
             return
-        yield found
+        yield _load_page(engine, schema, rows)
         after = rows[-1].id
 
 
-def _load_page(connection: Connection, rows: Sequence[Any]) -> list[Due]:
-    ids = [row.id for row in rows]
+def _load_page(engine: Engine, schema: TraitSchema, rows: Sequence[Any]) -> list[Due]:
+    with reading(engine) as connection:
+        traits, memories = _load_facts(connection, [row.id for row in rows])
+    own = profile_schemas(engine, [p for p, held in traits.items() if any(not schema.get(k) for k in held)], schema)
+    return [
+        Due(
+            profile_id=row.id,
+            name=row.display_name,
+            inputs=row.summary_inputs,
+            schema=own.get(row.id, schema),
+            traits=traits[row.id],
+            memories=tuple(memories[row.id]),
+        )
+        for row in rows
+    ]
+
+
+def _load_facts(
+    connection: Connection, ids: Sequence[str]
+) -> tuple[dict[str, dict[str, Json]], dict[str, list[Remembered]]]:
     traits: dict[str, dict[str, Json]] = defaultdict(dict)
     held = select(TraitRow.profile_id, TraitRow.key, TraitRow.value)
     for profile, key, value in select_in(connection, held, TraitRow.profile_id, ids):
@@ -136,7 +160,7 @@ def _load_page(connection: Connection, rows: Sequence[Any]) -> list[Due]:
     said = select(Memory.profile_id, Memory.id, Memory.content, Memory.importance, Memory.occurred_at)
     for profile, *values in select_in(connection, said, Memory.profile_id, ids):
         memories[profile].append(Remembered(*values))
-    return [Due(row.id, row.display_name, row.summary_inputs, traits[row.id], tuple(memories[row.id])) for row in rows]
+    return traits, memories
 
 
 def save_written(engine: Engine, written: Sequence[Written], max_attempts: int) -> set[str]:
