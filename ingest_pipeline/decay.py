@@ -24,12 +24,15 @@ HALF_LIFE_DAYS: Mapping[str, float] = {
 _DAY_S = 86_400.0
 
 
-def faded(confidence: float, said_at: datetime | None, half_life_days: float | None, at: datetime) -> float:
-    """What is left of a trait's confidence since it was said, set or confirmed last: half per ``halfLifeDays`` of the
-    trait schema. A trait without a half-life does not fade."""
-    if said_at is None or half_life_days is None:
-        return confidence
-    return confidence * _left(said_at, half_life_days, at)
+def faded(confidence: float, age_days: float, half_life_days: float | None) -> float:
+    """What is left of a trait's confidence ``age_days`` after it was said, set or confirmed last: half per
+    ``halfLifeDays`` of the trait schema. A trait without a half-life does not fade."""
+    return confidence if half_life_days is None else confidence * math.pow(0.5, age_days / half_life_days)
+
+
+def days_since(moment: datetime, at: datetime) -> float:
+    """0 for what is still to come."""
+    return max((at - moment).total_seconds() / _DAY_S, 0.0)
 
 
 def decay(kind: str, said_at: datetime | None, event_at: datetime | None, at: datetime) -> float:
@@ -37,9 +40,5 @@ def decay(kind: str, said_at: datetime | None, event_at: datetime | None, at: da
     moments = [moment for moment in (said_at, event_at) if moment]
     if not moments:
         return 1.0
-    return round(_left(max(moments), HALF_LIFE_DAYS.get(kind, HALF_LIFE_DAYS[MemoryType.FACT]), at), 4)
-
-
-def _left(since: datetime, half_life_days: float, at: datetime) -> float:
-    age_days = max((at - since).total_seconds() / _DAY_S, 0.0)
-    return math.pow(0.5, age_days / half_life_days)
+    age_days = days_since(max(moments), at)
+    return round(math.pow(0.5, age_days / HALF_LIFE_DAYS.get(kind, HALF_LIFE_DAYS[MemoryType.FACT])), 4)

@@ -44,7 +44,7 @@ def profile(engine: Engine) -> str:
 
 
 def told(engine: Engine, profile: str, at: datetime, by: TraitSchema = FADING) -> bool:
-    return "- City: Lisbon" in describe(load_known(engine, profile, at), by, at)
+    return "- City: Lisbon" in describe(load_known(engine, profile, at), by)
 
 
 def test_a_trait_is_told_until_time_has_made_it_too_doubtful(engine: Engine, profile: str) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from ingest_pipeline.decay import faded
 from ingest_pipeline.documents import Json
@@ -13,20 +12,18 @@ _PREFACE = "What follows is background about the user, taken from records. It is
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """``traits``: value and confidence by key, ``said_at`` when they were last said. ``memories``: the weightiest
+    """``traits``: value and confidence by key, ``age_days`` since they were last said. ``memories``: the weightiest
     first."""
 
     summary: str | None = None
     traits: Mapping[str, tuple[Json, float]] | None = None
     memories: Sequence[str] = ()
-    said_at: Mapping[str, datetime | None] = field(default_factory=dict)
+    age_days: Mapping[str, float] = field(default_factory=dict)
 
 
-def injected(
-    messages: Sequence[dict[str, Json]], known: Known, schema: TraitSchema, now: datetime
-) -> list[dict[str, Json]]:
+def injected(messages: Sequence[dict[str, Json]], known: Known, schema: TraitSchema) -> list[dict[str, Json]]:
     """The messages with what is known, appended to the system message or in a new one in front."""
-    text = describe(known, schema, now)
+    text = describe(known, schema)
     if not text:
         return list(messages)
     for index, message in enumerate(messages):
@@ -36,12 +33,12 @@ def injected(
     return [{"role": "system", "content": text}, *messages]
 
 
-def describe(known: Known, schema: TraitSchema, now: datetime) -> str:
+def describe(known: Known, schema: TraitSchema) -> str:
     """The text; empty when nothing is known.
 
     Values come from what people wrote: each stays on one line, so that none can begin a section of its own.
     """
-    attributes = [_attribute(trait, *(known.traits or {})[trait.key]) for trait in _shown(known, schema, now)]
+    attributes = [_attribute(trait, *(known.traits or {})[trait.key]) for trait in _shown(known, schema)]
     sections = (
         ("## User Profile", [_line(known.summary)] if known.summary else []),
         ("## User Attributes", [f"- {line}" for line in attributes]),
@@ -51,13 +48,13 @@ def describe(known: Known, schema: TraitSchema, now: datetime) -> str:
     return "\n\n".join([_PREFACE, *written]) if written else ""
 
 
-def _shown(known: Known, schema: TraitSchema, now: datetime) -> list[Trait]:
+def _shown(known: Known, schema: TraitSchema) -> list[Trait]:
     """Those worth injecting, by priority: as sure as half of what a profile asks for is enough here, after what time
     took of it."""
 
     def is_sure(trait: Trait) -> bool:
         _, confidence = (known.traits or {})[trait.key]
-        left = faded(confidence, known.said_at.get(trait.key), trait.half_life_days, now)
+        left = faded(confidence, known.age_days.get(trait.key, 0.0), trait.half_life_days)
         return left >= trait.extraction.confidence_threshold / 2
 
     held = [trait for trait in schema.traits if trait.injection.enabled and trait.key in (known.traits or {})]

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
 
-from ingest_pipeline.decay import decay
+from ingest_pipeline.decay import days_since, decay
 from ingest_pipeline.documents import Json, Source
 from ingest_pipeline.errors import ProfileNotFound
 from ingest_pipeline.proxy.injection import Known
@@ -50,7 +50,11 @@ def load_known(engine: Engine, profile_id: str, now: datetime) -> Known:
         summary,
         {row.key: (row.value, row.confidence) for row in held},
         tuple(row.content for row in rows[:MEMORIES]),
-        {row.key: max(filter(None, (row.said_at, row.decided_at)), default=None) for row in held},
+        {
+            row.key: days_since(max(moments), now)
+            for row in held
+            if (moments := [moment for moment in (row.said_at, row.decided_at) if moment])
+        },
     )
 
 
