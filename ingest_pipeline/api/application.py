@@ -7,7 +7,7 @@ from importlib.metadata import version
 import anyio.to_thread
 from fastapi import FastAPI
 
-from ingest_pipeline.api import batches, chat, errors, health, ingesting, profiles
+from ingest_pipeline.api import batches, chat, errors, health, ingesting, openapi, profiles
 from ingest_pipeline.api.guard import Guard
 from ingest_pipeline.api.pages import viewer
 from ingest_pipeline.api.services import open_services
@@ -34,7 +34,7 @@ def create_app(settings: Settings) -> FastAPI:
             await app.state.proxy.close()
             await anyio.to_thread.run_sync(app.state.services.close)
 
-    # The pages that FastAPI has for its document load their scripts from elsewhere.
+    # The pages that FastAPI has for its document load their scripts from elsewhere: ``pages.calls`` has one of our own.
     app = FastAPI(
         title="Ingest pipeline",
         version=version("ingest-pipeline"),
@@ -47,6 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
     for part in (health, ingesting, batches, profiles, chat):
         app.include_router(part.router)
     viewer.install(app)
+    openapi.install(app)
     key = settings.api_key.get_secret_value() if settings.api_key else None
     app.add_middleware(Guard, api_key=key, trusted_proxies=settings.trusted_proxies)
     return app

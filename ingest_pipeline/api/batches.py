@@ -9,8 +9,10 @@ from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
 from ingest_pipeline.api.errors import TooLarge, answer, error_body
+from ingest_pipeline.api.openapi import answers
 from ingest_pipeline.api.receiving import PAGE_BYTES, PAGE_LINES, Line, Lines, Receiver
 from ingest_pipeline.api.services import Call, Called, take_api
+from ingest_pipeline.api.shapes import Accepted, Progress
 from ingest_pipeline.documents import Json
 from ingest_pipeline.errors import InvalidInput
 from ingest_pipeline.store.uploads import LineFailure, Upload, load_failures, load_upload
@@ -21,7 +23,29 @@ router = APIRouter(prefix="/api/ingest/batch", tags=["ingest"], dependencies=[De
 FIRST_FAILURES = 100
 
 
-@router.post("")
+_LINES = (
+    '{"profile": "ana@acme.com", "data": "I moved to Lisbon.", "occurredAt": "2024-06-01T10:00:00Z"}\n'
+    '{"profile": "crm-7", "data": "Prefers a call.", "source": "notes"}\n'
+)
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/jsonl": {
+                "schema": {"type": "string", "description": "An object per line: as for one text, and `profile`."},
+                "example": _LINES,
+            }
+        },
+    }
+}
+
+
+@router.post(
+    "",
+    status_code=202,
+    responses=answers(Accepted, "invalid_data", "data_too_large", "invalid_json", status=202),
+    openapi_extra=_BODY,
+)
 async def batch(request: Request, call: Called) -> JSONResponse:
     """Hand over many texts as JSON Lines. All of them are stored, or their lines rejected, before the answer.
 
@@ -43,7 +67,7 @@ async def batch(request: Request, call: Called) -> JSONResponse:
     return JSONResponse({"job": _upload_json(upload)}, 202, {"Location": f"/api/ingest/batch/{upload.id}"})
 
 
-@router.get("/{job}")
+@router.get("/{job}", responses=answers(Progress, "job_not_found", "invalid_limit", "invalid_after"))
 def progress(
     job: str,
     call: Called,

@@ -5,7 +5,9 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
+from ingest_pipeline.api.openapi import answers
 from ingest_pipeline.api.services import take_proxy
+from ingest_pipeline.api.shapes import ChatCompletion, Error, Models
 from ingest_pipeline.proxy.request import ROLES
 from ingest_pipeline.proxy.service import ChatProxy
 
@@ -50,7 +52,23 @@ _BODY: dict[str, Any] = {
 _OPENAPI = {"requestBody": {"required": True, "content": {"application/json": {"schema": _BODY}}}}
 
 
-@router.post("/chat/completions", openapi_extra=_OPENAPI)
+_CODES = (
+    "invalid_json",
+    "missing_user_id",
+    "missing_messages",
+    "missing_model",
+    "invalid_message_format",
+    "invalid_getprofile_options",
+    "too_many_messages",
+    "message_too_large",
+    "total_size_too_large",
+    "rate_limited",
+    "budget_exhausted",
+)
+_ANSWERS = answers(ChatCompletion, *_CODES) | {"default": {"model": Error, "description": "As the upstream answered."}}
+
+
+@router.post("/chat/completions", openapi_extra=_OPENAPI, responses=_ANSWERS)
 async def complete(request: Request) -> Response:
     """Forward a chat with what is known of the user, and learn from what they say. All other parameters go upstream."""
     proxy: ChatProxy = request.app.state.proxy
@@ -61,7 +79,7 @@ async def complete(request: Request) -> Response:
     return StreamingResponse(answer, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
-@router.get("/models")
+@router.get("/models", responses=answers(Models))
 async def models(request: Request) -> JSONResponse:
     """The models that may be asked for."""
     proxy: ChatProxy = request.app.state.proxy

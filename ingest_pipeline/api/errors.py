@@ -101,6 +101,8 @@ def install(app: FastAPI) -> None:
     async def _on_http(_request: Request, error: HTTPException) -> JSONResponse:
         if isinstance(error.__cause__, IngestError):  # FastAPI wraps what is raised while it reads the body
             return answer(error.__cause__)
+        if error.status_code == 400:  # what FastAPI says of a body that it cannot decode
+            return answer(InvalidInput("invalid_json", "the body must be a JSON object"))
         kind = "not_found_error" if error.status_code == 404 else "invalid_request_error"
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
         return JSONResponse(error_body(str(error.detail), kind, code), error.status_code, error.headers)

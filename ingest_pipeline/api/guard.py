@@ -18,7 +18,7 @@ from ingest_pipeline.proxy.errors import NotAllowed
 OPEN_PATHS = frozenset({"/health", "/ready"})
 """Answered without a key."""
 
-KEYED = ("/api/", "/v1/", "/openapi.json", "/docs")
+KEYED = ("/api/", "/v1/", "/openapi.json")
 """Paths that ask for the key as a bearer token; pages have a login of their own."""
 
 MAX_BODY_BYTES: tuple[tuple[str, int, str], ...] = (

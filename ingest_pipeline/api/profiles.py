@@ -9,7 +9,22 @@ from fastapi.responses import JSONResponse
 
 from ingest_pipeline import editing, wire
 from ingest_pipeline.api.bodies import MemoryBody, ProfileBody, SummaryBody, TraitBody
-from ingest_pipeline.api.services import Called, take_api
+from ingest_pipeline.api.openapi import answers, body_of
+from ingest_pipeline.api.services import FINDING, Called, take_api
+from ingest_pipeline.api.shapes import (
+    Erased,
+    Erasing,
+    Exported,
+    FullLineage,
+    Memories,
+    OneMemory,
+    OneProfile,
+    OneTrait,
+    Profiles,
+    Success,
+    Traits,
+    WholeProfile,
+)
 from ingest_pipeline.errors import InvalidInput
 from ingest_pipeline.exporting import export_person
 from ingest_pipeline.extraction.base import MemoryType
@@ -26,18 +41,26 @@ RECENT = 10
 ERASING_S = 20.0
 """How long the answer to an erasure is waited for; proxies usually give up after 30 to 60 seconds."""
 
+_ERASED = answers(Erased, *FINDING) | {202: {"model": Erasing, "description": "It takes longer, and goes on."}}
+_VALUE = ("invalid_value_type", "invalid_confidence")
+_MEMORY = ("invalid_content", "invalid_memory_type", "invalid_importance")
+
 Limit = Annotated[int, Query(ge=1, le=100)]
 Offset = Annotated[int, Query(ge=0, le=2**31)]
 
 
-@router.get("")
+@router.get("", responses=answers(Profiles, "invalid_limit", "invalid_offset"))
 def profiles(call: Called, limit: Limit = 20, offset: Offset = 0, search: str = "") -> JSONResponse:
     """A page of profiles by name; ``search`` looks in names, external ids and identifiers."""
     found, total = list_profiles(call.engine, search, limit, offset)
     return JSONResponse({"profiles": [wire.listed_json(profile) for profile in found], "total": total})
 
 
-@router.post("")
+@router.post(
+    "",
+    responses=answers(OneProfile, "invalid_json", "invalid_external_id", "profile_erased", "ambiguous_profile"),
+    openapi_extra=body_of({"externalId": "ana@acme.com"}),
+)
 def create(body: ProfileBody, call: Called) -> JSONResponse:
     """Create the profile with this external id, or get the one there is."""
     if not isinstance(body.externalId, str):
@@ -46,7 +69,7 @@ def create(body: ProfileBody, call: Called) -> JSONResponse:
     return JSONResponse({"profile": wire.profile_json(load_facts(call.engine, profile_id))})
 
 
-@router.get("/{profile}")
+@router.get("/{profile}", responses=answers(WholeProfile, *FINDING))
 def get(profile: str, call: Called) -> JSONResponse:
     """A profile with its traits and its latest memories."""
     profile_id = call.find(profile)
@@ -62,14 +85,21 @@ def get(profile: str, call: Called) -> JSONResponse:
     )
 
 
-@router.patch("/{profile}")
+@router.patch(
+    "/{profile}",
+    responses=answers(OneProfile, *FINDING, "invalid_json", "missing_summary", "invalid_summary"),
+    openapi_extra=body_of({"summary": "Our oldest customer."}),
+)
 def patch(profile: str, body: SummaryBody, call: Called) -> JSONResponse:
     """Write the summary by hand; it stays until it is changed by hand."""
     decided = editing.set_summary(call.editor, call.find(profile), body.summary)
     return JSONResponse({"profile": wire.profile_json(decided.profile)})
 
 
-@router.delete("/{profile}")
+@router.delete(
+    "/{profile}",
+    responses=answers(Erased, *FINDING) | {202: {"model": Erasing, "description": "It takes longer, and goes on."}},
+)
 async def delete(profile: str, call: Called) -> JSONResponse:
     """Erase the person, also in other people's texts, and keep them away.
 
@@ -92,7 +122,7 @@ async def delete(profile: str, call: Called) -> JSONResponse:
     )
 
 
-@router.get("/{profile}/export")
+@router.get("/{profile}/export", responses=answers(Exported, *FINDING))
 def export(profile: str, call: Called) -> JSONResponse:
     """All there is about the person."""
     profile_id = call.find(profile)
@@ -100,15 +130,20 @@ def export(profile: str, call: Called) -> JSONResponse:
     return JSONResponse(export_person(call.engine, profile_id))
 
 
-@router.get("/{profile}/traits")
+@router.get("/{profile}/traits", responses=answers(Traits, *FINDING))
 def traits(profile: str, call: Called) -> JSONResponse:
+    """What is known, by trait."""
     profile_id = call.find(profile)
     call.record(Audited.SHOW, profile_id)
     facts = load_facts(call.engine, profile_id)
     return JSONResponse({"traits": [wire.trait_json(fact, profile_id) for fact in facts.traits]})
 
 
-@router.put("/{profile}/traits/{key}")
+@router.put(
+    "/{profile}/traits/{key}",
+    responses=answers(OneTrait, *FINDING, "invalid_json", "trait_not_found", "missing_value", *_VALUE),
+    openapi_extra=body_of({"value": "Lisbon", "confidence": 1}),
+)
 def put_trait(profile: str, key: str, body: TraitBody, call: Called) -> JSONResponse:
     """Set a trait by hand: the value holds until it is set again or cleared, whatever is read."""
     profile_id = call.find(profile)
@@ -117,14 +152,14 @@ def put_trait(profile: str, key: str, body: TraitBody, call: Called) -> JSONResp
     return JSONResponse({"trait": wire.trait_json(decided.after, profile_id)})
 
 
-@router.delete("/{profile}/traits/{key}")
+@router.delete("/{profile}/traits/{key}", responses=answers(Success, *FINDING, "trait_not_found"))
 def delete_trait(profile: str, key: str, call: Called) -> JSONResponse:
     """Reject what the trait shows: it does not come back from the same or new evidence."""
     editing.delete_trait(call.editor, call.find(profile), key)
     return JSONResponse({"success": True})
 
 
-@router.get("/{profile}/memories")
+@router.get("/{profile}/memories", responses=answers(Memories, *FINDING, "invalid_memory_type", "invalid_limit"))
 def memories(
     profile: str,
     call: Called,
@@ -138,7 +173,12 @@ def memories(
     return JSONResponse({"memories": [wire.memory_json(fact, profile_id) for fact in found[:limit]]})
 
 
-@router.post("/{profile}/memories")
+@router.post(
+    "/{profile}/memories",
+    status_code=201,
+    responses=answers(OneMemory, *FINDING, "invalid_json", *_MEMORY, status=201),
+    openapi_extra=body_of({"content": "Is evaluating the enterprise plan.", "type": "fact", "importance": 0.7}),
+)
 def add_memory(profile: str, body: MemoryBody, call: Called) -> JSONResponse:
     """Write a memory by hand."""
     profile_id = call.find(profile)
@@ -147,14 +187,16 @@ def add_memory(profile: str, body: MemoryBody, call: Called) -> JSONResponse:
     return JSONResponse({"memory": wire.memory_json(decided.after, profile_id)}, 201)
 
 
-@router.delete("/{profile}/memories/{memory_id}")
+@router.delete(
+    "/{profile}/memories/{memory_id}", responses=answers(Success, *FINDING, "memory_not_found", "ambiguous_fact")
+)
 def delete_memory(profile: str, memory_id: str, call: Called) -> JSONResponse:
     """Reject a memory of this profile: neither the sentence nor a near duplicate comes back."""
     editing.delete_memory(call.editor, call.find(profile), memory_id)
     return JSONResponse({"success": True})
 
 
-@router.get("/{profile}/lineage")
+@router.get("/{profile}/lineage", responses=answers(FullLineage, *FINDING))
 def lineage(profile: str, call: Called) -> JSONResponse:
     """Every fact with its evidence, and the documents' and files' own data."""
     profile_id = call.find(profile)

@@ -5,6 +5,19 @@ from ingest_pipeline.direct import TextRequest
 from ingest_pipeline.errors import InvalidInput
 from ingest_pipeline.given import given_moment
 
+TEXT_CODES = (
+    "invalid_json",
+    "invalid_data",
+    "data_too_large",
+    "invalid_source",
+    "invalid_metadata",
+    "invalid_extract_traits",
+    "invalid_extract_memories",
+    "invalid_trait_schema",
+    "invalid_occurred_at",
+)
+"""What may be wrong with a text."""
+
 
 def text_request(body: IngestBody) -> TextRequest:
     """The body as the core takes it. Raises InvalidInput."""

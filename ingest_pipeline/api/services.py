@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 from sqlalchemy import Engine
 
 from ingest_pipeline.api.erasures import Erasures
@@ -22,6 +22,10 @@ ACTOR_HEADER = "X-Actor"
 
 LOGINS_PER_MINUTE = 20
 """Attempts of one address at the pages' login."""
+
+
+FINDING = ("profile_not_found", "ambiguous_profile")
+"""Error codes of ``Call.find``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +82,11 @@ class Call:
         append(self.engine, self.actor, Via.API, action, profile_id, detail)
 
 
-async def call_of(request: Request) -> Call:
-    return Call(request.app.state.services, check_actor(request.headers.get(ACTOR_HEADER, "api")))
+async def call_of(
+    request: Request,
+    actor: Annotated[str, Header(alias=ACTOR_HEADER, description="Who is at work behind the key.")] = "api",
+) -> Call:
+    return Call(request.app.state.services, check_actor(actor))
 
 
 Called = Annotated[Call, Depends(call_of)]

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from fastapi import FastAPI
 
 from ingest_pipeline.api.pages import (
+    calls,
     decisions,
     fact_page,
     forgetting,
@@ -21,7 +22,7 @@ from ingest_pipeline.api.pages.runs import LastRuns
 from ingest_pipeline.api.pages.sessions import Sessions
 from ingest_pipeline.settings import Settings
 
-PARTS = (signing_in, listing, profile_page, fact_page, decisions, who_is_who, forgetting, status_page)
+PARTS = (signing_in, listing, profile_page, fact_page, decisions, who_is_who, forgetting, status_page, calls)
 
 
 def install(app: FastAPI) -> None:

@@ -1,0 +1,322 @@
+"""The API's contract, row by row: each call's answer has the shape of the OpenAPI document, each error its own code."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from jsonschema import Draft202012Validator
+
+from ingest_pipeline.api.openapi import status_of
+from ingest_pipeline.api.pages.calls import read_operations
+from ingest_pipeline.documents import Document
+from ingest_pipeline.extraction.base import Extraction, Extractor, Status
+from ingest_pipeline.llm.errors import BudgetExhausted
+from tests.serving import KEY, serving
+from tests.upstream import Upstream
+
+SAID = "I moved to Lisbon last month. I love chess. We are evaluating the enterprise plan."
+ANA = "/api/profiles/ana"
+CHAT = "/v1/chat/completions"
+BATCH = "/api/ingest/batch"
+CONTENT = {"content": "Has a dog.", "type": "fact"}
+MESSAGE = {"role": "user", "content": "Hello."}
+COMPLETION = {"model": "gpt-x", "messages": [MESSAGE], "user": "ana"}
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with Upstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[TestClient]:
+    """One server for all rows: none depends on another. Knows Ana, and Bo who said nothing."""
+    home = tmp_path_factory.mktemp("contract")
+    more = {"api_rpm": 1_000_000, "upstream_base_url": upstream.base_url, "upstream_key": "configured"}
+    with serving(f"sqlite:///{home / 'profiles.db'}", home, **more) as client:
+        for name in ("ana", "bo"):
+            client.post("/api/profiles", json={"externalId": name})
+        client.post(f"{ANA}/ingest", json={"data": SAID, "occurredAt": "2024-06-01T10:00:00Z"})
+        yield client
+
+
+@pytest.fixture(scope="module")
+def document(client: TestClient) -> dict[str, Any]:
+    found: dict[str, Any] = client.get("/openapi.json").json()
+    return found
+
+
+def operation_of(document: dict[str, Any], method: str, path: str) -> dict[str, Any]:
+    """What the document says of a call, by a path with values in it."""
+    for template, operations in document["paths"].items():
+        if re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", template), path.partition("?")[0]):
+            found: dict[str, Any] = operations.get(method.lower(), {})
+            if found:
+                return found
+    raise AssertionError(f"{method} {path} is not in the OpenAPI document")
+
+
+def check_shape(document: dict[str, Any], method: str, path: str, response: Any) -> None:
+    """That the document has this status, and this answer has its shape."""
+    described = operation_of(document, method, path)["responses"][str(response.status_code)]
+    schema = described["content"]["application/json"]["schema"] | {"components": document["components"]}
+    Draft202012Validator(schema).validate(response.json())
+
+
+MEMORY, BOS = "{memory of Ana}", "/api/profiles/bo"
+
+GOOD: list[tuple[str, str, Any, int]] = [
+    ("GET", "/health", None, 200),
+    ("GET", "/ready", None, 200),
+    ("POST", f"{ANA}/ingest", {"data": "I moved to Porto."}, 200),
+    ("POST", f"{ANA}/ingest", {"data": "Hi.", "source": "x", "metadata": {"a": [1]}, "extractTraits": False}, 200),
+    ("GET", "/api/profiles?limit=1&offset=0&search=an", None, 200),
+    ("POST", "/api/profiles", {"externalId": "ana"}, 200),
+    ("GET", ANA, None, 200),
+    ("PATCH", BOS, {"summary": "Quiet."}, 200),
+    ("GET", f"{ANA}/export", None, 200),
+    ("GET", f"{ANA}/traits", None, 200),
+    ("PUT", f"{BOS}/traits/interests", {"value": ["chess"], "confidence": 0.5}, 200),
+    ("DELETE", f"{BOS}/traits/interests", None, 200),
+    ("GET", f"{ANA}/memories?type=fact&limit=200", None, 200),
+    ("POST", f"{BOS}/memories", CONTENT | {"importance": 0.2}, 201),
+    ("GET", f"{BOS}/export", None, 200),
+    ("DELETE", f"{ANA}/memories/{MEMORY}", None, 200),
+    ("GET", f"{ANA}/lineage", None, 200),
+    ("POST", BATCH, {"profile": "ana", "data": "Good morning."}, 202),
+    ("GET", "/v1/models", None, 200),
+    ("POST", CHAT, COMPLETION, 200),
+    ("DELETE", BOS, None, 200),
+]  # fmt: skip
+
+
+def test_every_call_answers_in_the_documents_shape(client: TestClient, document: dict[str, Any]) -> None:
+    """In this order; every call of the document is among them."""
+    memory = client.get(f"{ANA}/memories").json()["memories"][0]["id"]
+    seen = set()
+    for method, path, body, status in GOOD:
+        path = path.replace(MEMORY, memory)
+        response = client.request(method, path, json=body)
+        assert response.status_code == status, (method, path, response.text)
+        check_shape(document, method, path, response)
+        seen.add(operation_of(document, method, path)["operationId"])
+        if path == BATCH:
+            job = response.headers["Location"]
+            progress = client.get(job)
+            check_shape(document, "GET", job, progress)
+            seen.add(operation_of(document, "GET", job)["operationId"])
+    described = {one["operationId"] for operations in document["paths"].values() for one in operations.values()}
+    assert seen == described
+
+
+@dataclass(frozen=True)
+class Failing:
+    """An extractor that fails as the text says."""
+
+    inside: Extractor
+
+    @property
+    def model(self) -> str:
+        return self.inside.model
+
+    @property
+    def fingerprint(self) -> str:
+        return self.inside.fingerprint
+
+    def extract(self, documents: Sequence[Document]) -> Iterator[Extraction]:
+        for document in documents:
+            if "budget" in document.text:
+                raise BudgetExhausted("m", 1.0, 1.0, 0.1)
+            yield Extraction(document.id, Status.FAILED, reason=document.text)
+
+    def check(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+NOBODY = "/api/profiles/nobody"
+
+BAD: list[tuple[str, str, str, Any]] = [
+    ("profile_not_found", "GET", NOBODY, None),
+    ("invalid_json", "POST", f"{ANA}/ingest", b"{"),
+    ("invalid_json", "POST", f"{ANA}/ingest", b'{"data": ' + b"1" * 5_000 + b"}"),
+    ("invalid_json", "POST", f"{ANA}/ingest", b"[" * 100_000),
+    ("invalid_json", "POST", f"{ANA}/ingest", b'{"data": "\xff"}'),
+    ("invalid_json", "PATCH", ANA, b"5"),
+    ("invalid_json", "PUT", f"{ANA}/traits/location", b"null"),
+    ("invalid_json", "POST", f"{ANA}/memories", b""),
+    ("invalid_json", "POST", "/api/profiles", b"[]"),
+    ("invalid_json", "POST", CHAT, b"{"),
+    ("invalid_data", "POST", f"{ANA}/ingest", {"data": " "}),
+    ("invalid_data", "POST", BATCH, b""),
+    ("data_too_large", "POST", f"{ANA}/ingest", {"data": "é" * 51_201}),
+    ("invalid_source", "POST", f"{ANA}/ingest", {"data": "x", "source": 5}),
+    ("invalid_metadata", "POST", f"{ANA}/ingest", {"data": "x", "metadata": [1]}),
+    ("invalid_metadata", "POST", f"{ANA}/ingest", {"data": "x", "metadata": {"a": "x" * 16_384}}),
+    ("invalid_extract_traits", "POST", f"{ANA}/ingest", {"data": "x", "extractTraits": None}),
+    ("invalid_extract_memories", "POST", f"{ANA}/ingest", {"data": "x", "extractMemories": 1}),
+    ("invalid_trait_schema", "POST", f"{ANA}/ingest", {"data": "x", "traits": [{"key": "x"}]}),
+    ("invalid_occurred_at", "POST", f"{ANA}/ingest", {"data": "x", "occurredAt": "0001-01-01T00:00:00+14:00"}),
+    ("extraction_error", "POST", f"{ANA}/ingest", {"data": "timeout"}),
+    ("rate_limited", "POST", f"{ANA}/ingest", {"data": "rate_limited"}),
+    ("budget_exhausted", "POST", f"{ANA}/ingest", {"data": "over budget"}),
+    ("invalid_limit", "GET", "/api/profiles?limit=101", None),
+    ("invalid_limit", "GET", f"{ANA}/memories?limit=201", None),
+    ("invalid_offset", "GET", "/api/profiles?offset=-1", None),
+    ("invalid_external_id", "POST", "/api/profiles", {"externalId": ""}),
+    ("invalid_summary", "PATCH", ANA, {"summary": " "}),
+    ("missing_summary", "PATCH", ANA, {}),
+    ("missing_value", "PUT", f"{ANA}/traits/location", {}),
+    ("invalid_confidence", "PUT", f"{ANA}/traits/location", {"value": "Rome", "confidence": 1.5}),
+    ("invalid_value_type", "PUT", f"{ANA}/traits/contact_preference", {"value": "pigeon"}),
+    ("trait_not_found", "PUT", f"{ANA}/traits/shoe_size", {"value": 42}),
+    ("trait_not_found", "DELETE", f"{ANA}/traits/timezone", None),
+    ("invalid_memory_type", "GET", f"{ANA}/memories?type=rumour", None),
+    ("invalid_memory_type", "POST", f"{ANA}/memories", CONTENT | {"type": "rumour"}),
+    ("invalid_content", "POST", f"{ANA}/memories", CONTENT | {"content": " "}),
+    ("invalid_importance", "POST", f"{ANA}/memories", CONTENT | {"importance": 2}),
+    ("memory_not_found", "DELETE", f"{ANA}/memories/00000000-0000-4000-8000-000000000000", None),
+    ("job_not_found", "GET", f"{BATCH}/nothing", None),
+    ("missing_user_id", "POST", CHAT, {"model": "gpt-x", "messages": [MESSAGE]}),
+    ("missing_messages", "POST", CHAT, {"model": "gpt-x", "user": "ana"}),
+    ("missing_model", "POST", CHAT, {"messages": [MESSAGE], "user": "ana"}),
+    ("invalid_message_format", "POST", CHAT, COMPLETION | {"messages": ["Hello."]}),
+    ("invalid_getprofile_options", "POST", CHAT, COMPLETION | {"getprofile": {"skipInjection": 1}}),
+    ("too_many_messages", "POST", CHAT, COMPLETION | {"messages": [MESSAGE] * 101}),
+    ("message_too_large", "POST", CHAT, COMPLETION | {"messages": [MESSAGE | {"content": "x" * 100_001}]}),
+    ("total_size_too_large", "POST", CHAT, COMPLETION | {"messages": [MESSAGE | {"content": "x" * 99_000}] * 11}),
+]  # fmt: skip
+
+OF_THEIR_OWN = {"missing_api_key", "invalid_api_key", "rate_limit_exceeded", "upstream_error"}
+"""Codes whose tests are below: they are not about one call's own input."""
+
+CODES = {
+    "missing_api_key", "invalid_api_key", "rate_limit_exceeded", "profile_not_found", "invalid_data", "data_too_large",
+    "invalid_source", "invalid_metadata", "invalid_extract_traits", "invalid_extract_memories", "invalid_trait_schema",
+    "invalid_json", "extraction_error", "rate_limited", "budget_exhausted", "invalid_limit", "invalid_offset",
+    "invalid_external_id", "invalid_summary", "missing_summary", "missing_value", "invalid_confidence",
+    "invalid_value_type", "trait_not_found", "invalid_memory_type", "invalid_content", "invalid_importance",
+    "memory_not_found", "missing_user_id", "too_many_messages", "message_too_large", "total_size_too_large",
+    "missing_messages", "missing_model", "invalid_message_format", "invalid_getprofile_options", "upstream_error",
+}  # fmt: skip
+"""What clients were promised."""
+
+TYPES = {
+    400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error",
+    500: "internal_error", 503: "rate_limit_error",
+}  # fmt: skip
+
+
+def test_every_promised_code_has_a_row() -> None:
+    assert {code for code, *_ in BAD} | OF_THEIR_OWN >= CODES
+
+
+@pytest.mark.parametrize(("code", "method", "path", "body"), BAD)
+def test_what_is_wrong_has_its_own_code(
+    client: TestClient, document: dict[str, Any], code: str, method: str, path: str, body: Any
+) -> None:
+    """With the status and the shape that the document has for it, which names the code."""
+    content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+    services = client.app.state.services  # type: ignore[attr-defined]
+    failing = replace(services.pipeline, extractor=Failing(services.pipeline.extractor))
+    client.app.state.services = replace(services, pipeline=failing)  # type: ignore[attr-defined]
+    try:
+        response = client.request(method, path, content=content, headers={"Content-Type": "application/json"})
+    finally:
+        client.app.state.services = services  # type: ignore[attr-defined]
+    error = response.json()["error"]
+    assert (error["code"], response.status_code) == (code, status_of(code))
+    assert error["type"] == TYPES[response.status_code]
+    assert ("Retry-After" in response.headers) is (response.status_code == 503)
+    assert ("documentId" in error.get("details", {})) is (status_of(code) in (500, 503))
+    check_shape(document, method, path, response)
+    described = operation_of(document, method, path)["responses"][str(response.status_code)]["description"]
+    assert f"`{code}`" in described
+
+
+@pytest.mark.parametrize(("key", "code"), [("", "missing_api_key"), ("Bearer wrong", "invalid_api_key")])
+def test_every_call_asks_for_the_key(client: TestClient, document: dict[str, Any], key: str, code: str) -> None:
+    for method, path, _, _ in GOOD[2:]:
+        response = client.request(method, path, headers={"Authorization": key})
+        assert (response.status_code, response.json()["error"]["code"]) == (401, code)
+        check_shape(document, method, path, response)
+
+
+def test_a_text_whose_extraction_fails_is_kept_and_the_same_call_finishes_it(client: TestClient) -> None:
+    body = {"data": "I live in Faro, and this gets a timeout."}
+    services = client.app.state.services  # type: ignore[attr-defined]
+    client.app.state.services = replace(  # type: ignore[attr-defined]
+        services, pipeline=replace(services.pipeline, extractor=Failing(services.pipeline.extractor))
+    )
+    failed = client.post(f"{ANA}/ingest", json=body).json()["error"]["details"]["documentId"]
+    client.app.state.services = services  # type: ignore[attr-defined]
+    again = client.post(f"{ANA}/ingest", json=body).json()
+    assert again["documentId"] == failed
+    assert [trait["value"] for trait in again["extracted"]["traits"] if trait["key"] == "location"] == ["Faro"]
+
+
+def test_limits_of_api_and_proxy_are_apart(tmp_path: Path) -> None:
+    with serving(f"sqlite:///{tmp_path / 'p.db'}", tmp_path, api_rpm=2, proxy_rpm=1) as client:
+        for path, allowed in (("/api/profiles", 2), ("/v1/models", 1)):
+            for left in reversed(range(allowed)):
+                assert client.get(path).headers["X-RateLimit-Remaining"] == str(left)
+            refused = client.get(path)
+            error = refused.json()["error"]
+            assert (refused.status_code, error["code"], error["type"]) == (
+                429,
+                "rate_limit_exceeded",
+                "rate_limit_error",
+            )
+            assert int(refused.headers["Retry-After"]) >= 1
+            assert refused.headers["X-RateLimit-Limit"] == str(allowed)
+            assert refused.headers["X-RateLimit-Remaining"] == "0"
+
+
+def test_what_the_upstream_refuses_is_told_with_its_status(client: TestClient, upstream: Upstream) -> None:
+    upstream.refuse(418, {"message": "no", "code": "teapot"})
+    try:
+        response = client.post(CHAT, json=COMPLETION)
+    finally:
+        upstream.refusal = None
+    error = response.json()["error"]
+    assert (response.status_code, error["type"], error["code"]) == (418, "upstream_error", "upstream_error")
+
+
+def test_the_document_is_complete(document: dict[str, Any]) -> None:
+    """Every call says what it does, what it answers, and how its errors look; nothing is FastAPI's own."""
+    assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    assert not {"HTTPValidationError", "ValidationError"} & document["components"]["schemas"].keys()
+    for path, operations in document["paths"].items():
+        for one in operations.values():
+            assert one["description"]
+            assert ("security" in one) is path.startswith(("/api/", "/v1/"))
+            assert "422" not in one["responses"]
+            bodies = one.get("requestBody", {}).get("content", {})
+            assert all("example" in content or path == CHAT for content in bodies.values())
+            for status, response in one["responses"].items():
+                schema = response["content"]["application/json"]["schema"]
+                assert "$ref" in schema
+                assert (schema["$ref"] == "#/components/schemas/Error") is (not status.startswith("2"))
+
+
+def test_the_page_of_calls_shows_all_of_it(client: TestClient, document: dict[str, Any]) -> None:
+    """Behind the viewer's login; nothing comes from elsewhere."""
+    assert client.get("/docs", follow_redirects=False).status_code == 303
+    login = client.get("/login")
+    token = re.search(r'name="token" value="([^"]+)"', login.text)
+    assert token
+    client.post("/login", data={"token": token[1], "key": KEY, "name": "maya"})
+    page = client.get("/docs")
+    assert page.status_code == 200
+    for operation, _ in read_operations(document):
+        assert f"<code>{operation.method} {operation.path}</code>" in page.text
+    assert "invalid_trait_schema" in page.text
+    assert "extracted.traits[].evidence[].quote" in page.text
+    assert not re.search(r'(?:src|href|action)="(?!/|#)', page.text)
+    assert "<script>" not in page.text
