@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,9 @@ def main() -> None:
 
 def measure(address: str, proxy: str, calls: int) -> None:
     direct, through = litellm_call(address), openai_call(f"{proxy}/v1")
-    asked = {
-        "direct": lambda number: direct(number, stream=False),
-        "proxy": lambda number: through(number, stream=False),
+    asked: dict[str, Callable[[int], Any]] = {
+        "direct": partial(direct, stream=False),
+        "proxy": partial(through, stream=False),
         "direct stream": lambda number: list(direct(number, stream=True)),
         "proxy stream": lambda number: list(through(number, stream=True)),
     }
@@ -77,19 +78,30 @@ def litellm_call(base_url: str) -> Callable[..., Any]:
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     import litellm
 
-    once = {"api_base": base_url, "api_key": "k", "max_retries": 0, "num_retries": 0}
-    return lambda number, stream: litellm.completion(
-        model="openai/gpt-x", messages=messages(number), stream=stream, **once
-    )
+    def call(number: int, stream: bool) -> Any:
+        return litellm.completion(
+            model="openai/gpt-x",
+            messages=messages(number),
+            stream=stream,
+            api_base=base_url,
+            api_key="k",
+            max_retries=0,
+            num_retries=0,
+        )
+
+    return call
 
 
 def openai_call(base_url: str) -> Callable[..., Any]:
     from openai import OpenAI
 
     complete = OpenAI(base_url=base_url, api_key="k", max_retries=0).chat.completions.create
-    return lambda number, stream: complete(
-        model="gpt-x", messages=messages(number), stream=stream, user=f"person {number % PROFILES}"
-    )
+
+    def call(number: int, stream: bool) -> Any:
+        who = f"person {number % PROFILES}"
+        return complete(model="gpt-x", messages=messages(number), stream=stream, user=who)
+
+    return call
 
 
 @contextmanager
@@ -113,8 +125,8 @@ def serving(home: str, address: str, database: str) -> Iterator[str]:
     environment |= {"INGEST_HOME": home, "INGEST_UPSTREAM_BASE_URL": address, "INGEST_PROXY_RPM": "1000000"}
     environment |= {"INGEST_DATABASE_URL": database} if database else {}
     command = [Path(sys.executable).with_name("ingest"), "serve", "--port", str(port)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, env=environment, **quiet)  # noqa: S603
+    null = subprocess.DEVNULL
+    process = subprocess.Popen(command, env=environment, stdout=null, stderr=null)  # noqa: S603
     try:
         wait_for(f"http://127.0.0.1:{port}/ready")
         yield f"http://127.0.0.1:{port}"

@@ -60,7 +60,7 @@ class Background:
             self._closed = True
             running = list(self._running.values())
         self._pool.shutdown(wait=False, cancel_futures=True)
-        wait(running, CLOSING_S)
+        wait([future for future in running if not future.cancelled()], CLOSING_S)
 
     def _work(self, profile_id: str) -> None:
         try:
