@@ -27,6 +27,7 @@ from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.direct import create_profile
 from ingest_pipeline.store.documents import save_records
 from ingest_pipeline.store.facts import Fact, load_facts
+from ingest_pipeline.store.lookup import find_profile
 from ingest_pipeline.store.passages import load_texts
 from tests.builders import add_file
 
@@ -36,6 +37,7 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+LONG = f"dora.{'van' * 20}@x.example"
 DESKTOP, PHONE = (1280, 900), (360, 740)
 
 ATTACK = "<script>window.hacked = true; document.title = 'hacked'</script><img src=x onerror='window.hacked = true'>"
@@ -65,6 +67,9 @@ class Site:
 def fill(settings: Settings) -> dict[str, str]:
     pipeline = open_pipeline(settings)
     people = {}
+    add_file(pipeline.engine)
+    save_records(pipeline.engine, Source.CRM, [_waiting()], run_id=None)
+    people["dora"] = find_profile(pipeline.engine, LONG)
     for who in ("ana", "bo", "cleo"):
         people[who] = create_profile(pipeline.engine, who)
         for day, text in TEXTS:
@@ -75,15 +80,15 @@ def fill(settings: Settings) -> dict[str, str]:
     with pipeline.engine.begin() as connection:
         spent = [{"period": date.today().isoformat(), "spent_usd": 1.25}]  # noqa: DTZ011
         connection.execute(insert(LlmBudgetRow), spent)
-    add_file(pipeline.engine)
-    save_records(pipeline.engine, Source.CRM, [_waiting()], run_id=None)
     pipeline.close()
     return people
 
 
 def _waiting() -> Record:
     """Not extracted yet."""
-    person = Person(Identifier("hubspot", "h/1"), "hubspot", "Dora", (Identifier("email", "dora@x.example"),))
+    person = Person(
+        Identifier("hubspot", "h/1"), "hubspot", "Dora", (Identifier("email", f"dora.{'van' * 20}@x.example"),)
+    )
     text = "I live in Ghent."
     return Record(
         "hubspot", "note", "n1", (person,), text, "crm/notes.csv", "row 1", (Segment(0, len(text), Role.SUBJECT),)
@@ -172,11 +177,11 @@ def watched(site: Site, browser: Browser, login: Any) -> Iterator[Watched]:
 
 def paths(site: Site) -> list[str]:
     """Every kind of page."""
-    home = f"/profiles/{site.people['bo']}"
+    home, dora = f"/profiles/{site.people['bo']}", f"/profiles/{site.people['dora']}"
     document = site.fact("bo", "interests").proofs[0].document_id
     memory = next(fact.id for fact in load_facts(site.engine, site.people["bo"]).memories)
     return [
-        "/profiles", "/profiles?q=nobody", home, f"{home}/facts/location", f"{home}/facts/interests",
+        "/profiles", "/profiles?q=nobody", f"{dora}/split", dora, home, f"{home}/facts/location", f"{home}/facts/interests",
         f"{home}/facts/timezone", f"{home}/facts/{memory}", f"{home}/documents", f"{home}/documents/{document}",
         f"{home}/merge", f"{home}/split", f"{home}/forget", "/duplicates", "/status", "/nowhere",
     ]  # fmt: skip

@@ -90,7 +90,7 @@ def test_bars_stay_within_the_chart_and_are_as_high_as_what_was_spent(dollars: l
 
 
 @pytest.mark.parametrize(
-    ("spent", "top"), [(0, 1), (0.004, 0.005), (1, 1), (1.01, 2), (3, 5), (5, 5), (7, 10), (1234, 2000)]
+    ("spent", "top"), [(0, 1), (0.0035, 0.004), (1, 1), (1.01, 1.5), (3, 3), (5, 5), (7, 8), (9, 10), (1234, 1500)]
 )
 def test_the_scale_ends_on_a_round_number(spent: float, top: float) -> None:
     assert draw({date(2026, 1, 1): spent}).ticks[-1].dollars == pytest.approx(top)

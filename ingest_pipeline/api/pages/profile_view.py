@@ -135,7 +135,7 @@ def _conflicts(traits: Iterable[Fact], schema: TraitSchema) -> Iterator[Conflict
         if fact.alternatives:
             options = []
             for value in (fact.value, *fact.alternatives):
-                proofs = fact.proofs_of(value)
+                proofs = fact.supporting() if value is fact.value else fact.proofs_of(value)
                 options.append(Option(value, proofs[0] if proofs else None, len(proofs)))
             yield Conflict(fact, label_of(schema, fact.key), tuple(options))
 

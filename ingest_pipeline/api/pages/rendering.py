@@ -116,7 +116,7 @@ def kind_of(document: _FromSource) -> str:
 
 def value_text(value: Json) -> str:
     """As people write it; the elements of a list one after the other."""
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ", ".join(value_text(element) for element in value)
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
