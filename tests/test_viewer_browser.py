@@ -8,7 +8,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def fill(settings: Settings) -> dict[str, str]:
         at = datetime(2025, 1, 1, tzinfo=UTC)
         ingest_text(pipeline, people["bo"], TextRequest(f"I live in {city}.", occurred_at=at))
     with pipeline.engine.begin() as connection:
-        spent = [{"period": date.today().isoformat(), "spent_usd": 1.25}]  # noqa: DTZ011
+        spent = [{"period": datetime.now(UTC).date().isoformat(), "spent_usd": 1.25}]
         connection.execute(insert(LlmBudgetRow), spent)
     pipeline.close()
     return people
@@ -86,9 +86,7 @@ def fill(settings: Settings) -> dict[str, str]:
 
 def _waiting() -> Record:
     """Not extracted yet."""
-    person = Person(
-        Identifier("hubspot", "h/1"), "hubspot", "Dora", (Identifier("email", f"dora.{'van' * 20}@x.example"),)
-    )
+    person = Person(Identifier("hubspot", "h/1"), "hubspot", "Dora", (Identifier("email", LONG),))
     text = "I live in Ghent."
     return Record(
         "hubspot", "note", "n1", (person,), text, "crm/notes.csv", "row 1", (Segment(0, len(text), Role.SUBJECT),)
@@ -181,7 +179,8 @@ def paths(site: Site) -> list[str]:
     document = site.fact("bo", "interests").proofs[0].document_id
     memory = next(fact.id for fact in load_facts(site.engine, site.people["bo"]).memories)
     return [
-        "/profiles", "/profiles?q=nobody", f"{dora}/split", dora, home, f"{home}/facts/location", f"{home}/facts/interests",
+        "/profiles", "/profiles?q=nobody", dora, f"{dora}/split", home,
+        f"{home}/facts/location", f"{home}/facts/interests",
         f"{home}/facts/timezone", f"{home}/facts/{memory}", f"{home}/documents", f"{home}/documents/{document}",
         f"{home}/merge", f"{home}/split", f"{home}/forget", "/duplicates", "/status", "/nowhere",
     ]  # fmt: skip
