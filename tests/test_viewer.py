@@ -133,9 +133,25 @@ def test_a_wrong_key_opens_nothing(small: TestClient) -> None:
         assert small.get("/profiles", follow_redirects=False).status_code == 303
 
 
+def test_an_unforeseen_error_is_a_page_that_says_nothing(small: TestClient) -> None:
+    @small.app.get("/profiles/x/bug")  # type: ignore[attr-defined]
+    def fail() -> None:
+        raise RuntimeError("Ana lives in Rome")
+
+    small.app.router.routes.insert(0, small.app.router.routes.pop())  # type: ignore[attr-defined]
+    response = small.get("/profiles/x/bug")
+    assert response.status_code == 500
+    assert "Something went wrong" in response.text
+    assert "Rome" not in response.text
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+
+
 def test_attempts_are_limited(small: TestClient) -> None:
     small.cookies.clear()
-    codes = [log_in(small, "wrong").status_code for _ in range(21)]
+    codes = []
+    for number in range(21):
+        small.headers["Authorization"] = f"Bearer {number}"  # which makes no other caller
+        codes.append(log_in(small, "wrong").status_code)
     assert set(codes[:15]) == {403}
     assert codes[-1] == 429
 

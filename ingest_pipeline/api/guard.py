@@ -54,7 +54,8 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        scope.setdefault("state", {})["caller"] = self._caller(scope, headers)
+        address = self._address(scope, headers)
+        scope.setdefault("state", {}).update(address=address, caller=self._caller(headers, address))
         try:
             if self._key is None:
                 _check_local(scope["method"], headers)
@@ -75,18 +76,20 @@ class Guard:
         if not is_key(self._key, token.strip()):
             raise Unauthorised("invalid_api_key", "this key is not valid")
 
-    def _caller(self, scope: Scope, headers: Headers) -> str:
-        """Whom rate limits count by: the key when there is one, else the client's address.
-
-        ``X-Forwarded-For`` counts only from proxies that are trusted; its last entry is the one that they wrote.
-        """
+    def _caller(self, headers: Headers, address: str) -> str:
+        """Whom rate limits count by: the key when there is one, else the client's address."""
         if self._key is not None and headers.get("authorization"):
             return f"key {headers['authorization']}"
+        return f"address {address}"
+
+    def _address(self, scope: Scope, headers: Headers) -> str:
+        """The client's. ``X-Forwarded-For`` counts only from proxies that are trusted; its last entry is the one that
+        they wrote."""
         address = str(scope["client"][0]) if scope.get("client") else "unknown"
         forwarded = [part.strip() for part in headers.get("x-forwarded-for", "").split(",") if part.strip()]
         while address in self.trusted_proxies and forwarded:
             address = forwarded.pop()
-        return f"address {address}"
+        return address
 
 
 def is_key(key: str | None, given: str) -> bool:

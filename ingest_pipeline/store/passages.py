@@ -63,4 +63,7 @@ def list_documents(engine: Engine, profile_id: str, limit: int, offset: int) -> 
         rows = list(connection.execute(shown))
         found = select_in(connection, claims, ObservationRow.document_id.expression, [row.id for row in rows])
         given = {row.document_id: row.n for row in found}
-    return [ListedDocument(*row, claims=given.get(row.id, 0)) for row in rows], total
+    return [
+        ListedDocument(row.id, row.source, row.origin, row.kind, row.occurred_at, row.state, given.get(row.id, 0))
+        for row in rows
+    ], total

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
-from ingest_pipeline.api.guard import KEYED, OPEN_PATHS
+from ingest_pipeline.api.guard import KEYED, OPEN_PATHS, SECURITY_HEADERS
 from ingest_pipeline.api.pages.rendering import page, turn_to
 from ingest_pipeline.api.pages.visits import LoginNeeded, StaleForm, begin_visit
 from ingest_pipeline.errors import ProfileNotFound
@@ -49,6 +49,7 @@ def _shown(handler: Handler) -> Handler:
             message = message if status == 404 and not _is_bare(error) else "There is no such page."
         visit = getattr(request.state, "visit", None) or await begin_visit(request)
         headers = {name: value for name, value in plain.headers.items() if name == "retry-after"}
+        headers |= SECURITY_HEADERS  # an unforeseen error is answered outside the guard
         title = TITLES.get(status, "Something went wrong")
         return page(request, visit, "problem.html", status, headers, title=title, message=message)
 

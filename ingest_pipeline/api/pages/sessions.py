@@ -61,10 +61,10 @@ class Sessions:
             return None
         try:
             session = Session(**json.loads(base64.urlsafe_b64decode(payload)))
+            is_current = 0 <= self._clock() - session.begun < LASTS_S
         except (binascii.Error, ValueError, TypeError):  # signed without a key, by anybody
             return None
-        age = self._clock() - session.begun
-        return session if 0 <= age < LASTS_S else None
+        return session if is_current else None
 
     def token(self, session: Session) -> str:
         """What the forms of this session carry."""

@@ -50,7 +50,7 @@ def log_in(
 ) -> Response:
     """A right key begins a new session; without a key set the name alone does."""
     if visit.keyed:
-        visit.services.rates.take(RateKind.LOGIN, request.state.caller)
+        visit.services.rates.take(RateKind.LOGIN, request.state.address)
         if not is_key(visit.settings.api_key.get_secret_value() if visit.settings.api_key else None, key.strip()):
             return _form(request, visit, goal, "This key is not valid.", 403)
     try:
