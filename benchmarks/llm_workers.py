@@ -89,7 +89,7 @@ class Report:
 
 def make_document(number: int, profile: int | None = None, sentences: int = 12) -> Document:
     """A mail of a person of its own, or of one of several mails of ``profile``."""
-    words = f"I bought boat number {number} this spring. " + "It sails well and I am glad about that. " * sentences
+    words = f"I bought boat number {number} this spring.\n" + "It sails well and I am glad about that.\n" * sentences
     return Document(
         id=stable_id("benchmark", str(number)),
         source=Source.EMAIL,

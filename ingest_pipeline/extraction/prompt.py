@@ -181,9 +181,13 @@ def user_message(
 
 
 def reask(messages: tuple[Message, ...], answer: str, problem: str) -> tuple[Message, ...]:
-    """The question again, after an answer that does not fit. Only the last such answer is shown."""
+    """The question again, after an answer that does not fit. Only the last such answer is shown.
+
+    The third question differs from the second even after the same answer, so that it is not answered from the cache.
+    """
+    either = " either" if len(messages) > 2 else ""
     question = (
-        f"That answer cannot be used: {problem}. Answer again with the one complete JSON object described above and "
+        f"That answer cannot be used{either}: {problem}. Answer again with the one complete JSON object described above and "
         "nothing else."
     )
     return (*messages[:2], Message("assistant", answer[:4_000] or "(empty)"), Message("user", question))

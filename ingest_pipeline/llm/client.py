@@ -64,6 +64,7 @@ class LlmClient:
         self.ledger = Ledger(engine, self._limits, settings.budget_usd, settings.budget_period, now)
         self._rng = rng or random.Random()
         self._callers: dict[str, ModelCaller] = {}
+        self._expect_cached = True
         self._opening = threading.Lock()
 
     def check(self) -> None:
@@ -138,16 +139,21 @@ class LlmClient:
     ) -> tuple[CachedReply, str | None]:
         """The answer of the first model that has one, from the cache or new; the id of the call when it is new."""
         keys = {model.name: request_key(model, messages, request.format) for model in self.settings.models}
-        cached = self.ledger.find(list(keys.values()))
-        if cached is not None:
-            usage.cache_hits += 1
-            return cached, None
+        # Where the last answer was new, this one probably is, and claiming it will tell.
+        if self._expect_cached or len(keys) > 1:
+            cached = self.ledger.find(list(keys.values()))
+            self._expect_cached = cached is not None
+            if cached is not None:
+                usage.cache_hits += 1
+                return cached, None
         for model in self.settings.models:
             has_next = model is not self.settings.models[-1]
             try:
-                return self._callers[model.name].ask(
+                answer, call_id = self._callers[model.name].ask(
                     keys[model.name], request, messages, usage, 0.0 if has_next else self.settings.outage_s
                 )
+                self._expect_cached = call_id is None
+                return answer, call_id
             except CircuitOpen as error:
                 if not has_next:
                     raise ProviderUnavailable(model.name, error.seconds) from error

@@ -2,19 +2,31 @@
 
 Between two answers of a provider there are a dozen statements, in every thread of every process. SQLAlchemy builds and
 checks them here once; running them then takes a tenth of what ``Connection.execute`` takes, and on SQLite, where there
-is one writer at a time, the lock is held that much shorter.
+is one writer at a time, the lock is held that much shorter. What waits for it there is done in one transaction.
 """
 
+import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import BindParameter, ClauseElement, Dialect, Engine, bindparam
 from sqlalchemy.dialects import sqlite
 
+from ingest_pipeline.errors import IngestError
+
 Param: TypeAlias = Any
+T = TypeVar("T")
+
+TOGETHER = 64
+"""Pieces of work in one transaction at the most: other processes wait for its end."""
+
+
+class TakenBack(Exception):
+    """Raised by a piece of work so that nothing of it is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +84,18 @@ class Database:
         self._mutex: AbstractContextManager[object] = threading.Lock() if self.is_sqlite else nullcontext()
         self._dialect: Dialect = sqlite.dialect(paramstyle="named") if self.is_sqlite else engine.dialect
         self._prepared: dict[ClauseElement, _Prepared] = {}
+        self._group = _Group(self.write)
+
+    def commit(self, work: Callable[[Transaction], T]) -> T:
+        """What the work gives, once it is committed; what it raises takes back all that it did.
+
+        On SQLite it shares a transaction with what else waits for one, and may be run a second time in one of its own:
+        it must change nothing but the database, and hold IngestError, TakenBack and the driver's errors only.
+        """
+        if self.is_sqlite:
+            return self._group.commit(work)
+        with self.write() as tx:
+            return work(tx)
 
     def write(self) -> AbstractContextManager[Transaction]:
         """A transaction that no other writer comes between (on PostgreSQL: once it has locked its row)."""
@@ -113,3 +137,73 @@ class Database:
             finally:
                 # Returning a connection to the pool takes back what was not committed.
                 connection.close()
+
+
+class _Work:
+    """One piece of work. ``called`` is released when it is done, or when its thread is to do it."""
+
+    __slots__ = ("called", "done", "leads", "result", "run")
+
+    def __init__(self, run: Callable[[Transaction], Any]) -> None:
+        self.run = run
+        self.result: Any = None
+        self.done = self.leads = False
+        self.called = threading.Lock()
+        self.called.acquire()
+
+
+class _Group:
+    """One transaction for all who wait for one: the first does the work of all, then calls the next to lead."""
+
+    def __init__(self, transaction: Callable[[], AbstractContextManager[Transaction]]) -> None:
+        self._transaction = transaction
+        self._waiting: deque[_Work] = deque()
+        self._led = False
+        self._lock = threading.Lock()
+
+    def commit(self, run: Callable[[Transaction], T]) -> T:
+        mine = _Work(run)
+        with self._lock:
+            self._waiting.append(mine)
+            mine.leads, self._led = not self._led, True
+        if not mine.leads:
+            mine.called.acquire()
+        if mine.leads:
+            self._lead()
+        if not mine.done:
+            with self._transaction() as tx:
+                return run(tx)
+        result: T = mine.result
+        return result
+
+    def _lead(self) -> None:
+        """Do the work of those who wait when the database is free. What fails for one is done again by each alone."""
+        group: list[_Work] = []
+        try:
+            with self._transaction() as tx:
+                group = self._take(TOGETHER)
+                for work in group:
+                    work.result = work.run(tx)
+            for work in group:
+                work.done = True
+        except (IngestError, TakenBack, sqlite3.Error):
+            if len(group) < 2:
+                raise
+        finally:
+            self._end(group or self._take(1))
+
+    def _take(self, most: int) -> list[_Work]:
+        """The first who wait; the leader is one of them."""
+        with self._lock:
+            return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+
+    def _end(self, group: list[_Work]) -> None:
+        """The first of those who came meanwhile leads; the group is told that it is done, or left to itself."""
+        with self._lock:
+            self._led = bool(self._waiting)
+            called = group[1:]
+            if self._waiting:
+                self._waiting[0].leads = True
+                called = [self._waiting[0], *called]
+        for work in called:
+            work.called.release()

@@ -6,7 +6,7 @@ Each is short and begins with a write, so that on SQLite it takes the write lock
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from sqlalchemy import Engine, bindparam, or_, select
 
@@ -14,12 +14,14 @@ from ingest_pipeline.llm import accounts, cache
 from ingest_pipeline.llm.accounts import Call, Outcome
 from ingest_pipeline.llm.budget import Budget, Held, spend, spent
 from ingest_pipeline.llm.cache import Busy, CachedReply, Entry
-from ingest_pipeline.llm.database import Database, Transaction
+from ingest_pipeline.llm.database import Database, TakenBack, Transaction
 from ingest_pipeline.llm.errors import IN_BATCH, CallFailed
 from ingest_pipeline.llm.exchange import ProviderReply
 from ingest_pipeline.llm.limits import LimitsDb, living_workers
 from ingest_pipeline.llm.settings import BudgetPeriod
 from ingest_pipeline.llm.tables import LlmBatchRow
+
+T = TypeVar("T")
 
 UNDER_WAY = ("prepared", "uploaded", "submitted")
 """States of a batch that has not been settled yet."""
@@ -36,8 +38,8 @@ class Claimed:
 ClaimResult: TypeAlias = Claimed | CachedReply | Busy | Held
 
 
-class _Refused(Exception):
-    """Takes a claim back out of its transaction."""
+class _Refused(TakenBack):
+    """The budget has no room for the call now."""
 
 
 class Ledger:
@@ -63,15 +65,15 @@ class Ledger:
     def claim(self, entry: Entry, call: Call) -> ClaimResult:
         """Claim the request, hold its cost and account the call, all or nothing. Raises BudgetExhausted."""
         now = self._now()
-        try:
-            with self._database.write() as tx:
-                found = cache.claim(tx, entry, now)
-                if found is not None:
-                    return found
-                self._hold(tx, call, now)
-        except _Refused:
-            return Held()
-        return Claimed()
+
+        def work(tx: Transaction) -> ClaimResult:
+            found = cache.claim(tx, entry, now)
+            if found is not None:
+                return found
+            self._hold(tx, call, now)
+            return Claimed()
+
+        return self._unless_held(work)
 
     def take_over(self, entry: Entry, busy: Busy, call: Call) -> ClaimResult:
         """As ``claim``, for a request that another worker claimed: Busy again while that worker lives.
@@ -83,56 +85,56 @@ class Ledger:
         if self._in_batch(busy.worker):
             raise CallFailed(IN_BATCH, "a batch under way asks the same; `ingest batch poll` collects it")
         now = self._now()
-        try:
-            with self._database.write() as tx:
-                if not cache.take_over(tx, entry, busy.worker):
-                    return busy
-                self._hold(tx, call, now)
-        except _Refused:
-            return Held()
-        self.settle_lost()
-        return Claimed()
+
+        def work(tx: Transaction) -> ClaimResult:
+            if not cache.take_over(tx, entry, busy.worker):
+                return busy
+            self._hold(tx, call, now)
+            return Claimed()
+
+        result = self._unless_held(work)
+        if isinstance(result, Claimed):
+            self.settle_lost()
+        return result
 
     def close(self, call: Call, outcome: Outcome) -> None:
         """Account a call that brought no answer. The request stays claimed; ``reopen`` precedes its next call."""
         now = self._now()
-        with self._database.write() as tx:
-            self._close(tx, call, outcome, now)
+        self._database.commit(lambda tx: self._close(tx, call, outcome, now))
 
     def reopen(self, following: Call) -> Held | None:
         """Open the next call of a request that is still claimed. Raises BudgetExhausted."""
         now = self._now()
-        try:
-            with self._database.write() as tx:
-                self._hold(tx, following, now)
-        except _Refused:
-            return Held()
-        return None
+        return self._unless_held(lambda tx: self._hold(tx, following, now))
 
     def settle(self, entry: Entry, call: Call, outcome: Outcome, reply: ProviderReply) -> None:
         """The answer, what it cost and its cache entry, in one transaction."""
         now = self._now()
-        with self._database.write() as tx:
+
+        def work(tx: Transaction) -> None:
             # First the cache row, then the budget's, in every transaction: PostgreSQL locks them in this order.
             cache.fill(tx, entry, reply, now)
             self._close(tx, call, outcome, now)
 
+        self._database.commit(work)
+
     def give_up(self, entry: Entry, call: Call | None, outcome: Outcome) -> None:
         """Close the call, if one is open, and let others claim the request."""
         now = self._now()
-        with self._database.write() as tx:
+
+        def work(tx: Transaction) -> None:
             cache.release(tx, entry)
             if call is not None:
                 self._close(tx, call, outcome, now)
 
+        self._database.commit(work)
+
     def mark_invalid(self, call_id: str) -> None:
-        with self._database.write() as tx:
-            accounts.mark_invalid(tx, call_id)
+        self._database.commit(lambda tx: accounts.mark_invalid(tx, call_id))
 
     def forget(self, keys: Sequence[str]) -> None:
         """Drop answers that are of no use, so that a later try asks again."""
-        with self._database.write() as tx:
-            cache.forget(tx, keys)
+        self._database.commit(lambda tx: cache.forget(tx, keys))
 
     def settle_lost(self) -> None:
         """Close what dead workers left under way, at the most it can have cost."""
@@ -143,9 +145,7 @@ class Ledger:
         if not dead:
             return
         now = self._now()
-        with self._database.write() as tx:
-            cost = accounts.lose_calls(tx, dead, now)
-            spend(tx, self._period.key(now), cost)
+        self._database.commit(lambda tx: spend(tx, self._period.key(now), accounts.lose_calls(tx, dead, now)))
 
     def spent_usd(self) -> float:
         """US dollars spent in the current period."""
@@ -156,6 +156,12 @@ class Ledger:
         """Whether the worker is a batch under way: its calls and claims are in its name, and live as long as it."""
         with self._database.read() as tx:
             return bool(tx.run(_BATCH_UNDER_WAY, row=worker))
+
+    def _unless_held(self, work: Callable[[Transaction], T]) -> T | Held:
+        try:
+            return self._database.commit(work)
+        except _Refused:
+            return Held()
 
     def _hold(self, tx: Transaction, call: Call, now: datetime) -> None:
         if self._budget.admit(tx, self._period.key(now), call.model, call.held_usd):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from sqlalchemy import bindparam, delete, func, insert, select, text, update
 
 from ingest_pipeline.llm import gcra
-from ingest_pipeline.llm.database import Transaction, given, new
+from ingest_pipeline.llm.database import TakenBack, Transaction, given, new
 from ingest_pipeline.llm.errors import STOP_ERRORS, RateWaitTooLong
 from ingest_pipeline.llm.gcra import Rates, State
 from ingest_pipeline.llm.limits import SERVER_CLOCK, LimitsDb, Worker, reap
@@ -47,7 +47,7 @@ _LEAVE = delete(leases).where(leases.c.id == bindparam("ticket"))
 _HOLDERS = select(leases.c.id).where(_QUEUED).order_by(leases.c.id)
 
 
-class CircuitOpen(Exception):
+class CircuitOpen(TakenBack):
     """The provider has answered with errors for ``seconds`` and the caller would rather not wait."""
 
     def __init__(self, seconds: float) -> None:
@@ -158,13 +158,20 @@ class Limiter:
     def enter(self, ticket: Ticket, max_wait_s: float | None = None, max_open_s: float | None = None) -> Permit | float:
         """Join the queue, and book a slot when it is this ticket's turn. Returns as ``poll``."""
         self._open()
-        with self._db.write() as tx:
+
+        def work(tx: Transaction) -> tuple[int | None, float | None, Permit | float]:
             state, now = self._load(tx)
+            joined = Ticket(ticket.tokens)
             if self.rates.concurrency is not None:
-                ticket.lease = int(tx.run(_JOIN, row=self.name, holder=self._worker.id)[0][0])
-                if not self._granted(tx, ticket.lease):
-                    return TURN_S
-            return self._book(tx, ticket, state, now, max_wait_s, max_open_s)
+                joined.lease = int(tx.run(_JOIN, row=self.name, holder=self._worker.id)[0][0])
+                if not self._granted(tx, joined.lease):
+                    return joined.lease, None, TURN_S
+            verdict = self._book(tx, joined, state, now, max_wait_s, max_open_s)
+            return joined.lease, joined.start, verdict
+
+        # Set when it is stored: the number of a lease that was taken back may be another's next.
+        ticket.lease, ticket.start, verdict = self._db.commit(work)
+        return verdict
 
     def poll(self, ticket: Ticket, max_wait_s: float | None = None, max_open_s: float | None = None) -> Permit | float:
         """A Permit when the ticket's slot is due, else the seconds after which to ask again."""
@@ -174,9 +181,7 @@ class Limiter:
             state, now = self._load(tx, lock=False)
         if not state.is_open:
             return self._verdict(ticket, state, now)
-        with self._db.write() as tx:
-            state, now = self._load(tx)
-            return self._verdict_when_open(tx, ticket, state, now, max_open_s)
+        return self._db.commit(lambda tx: self._verdict_when_open(tx, ticket, *self._load(tx), max_open_s))
 
     def push_in(self, tokens: int, max_ahead_s: float) -> Permit:
         """Leave to send one call now, for a person who waits for its answer.
@@ -261,9 +266,7 @@ class Limiter:
         if not granted:
             return TURN_S
         self._turns.leave(ticket.lease)
-        with self._db.write() as tx:
-            state, now = self._load(tx)
-            return self._book(tx, ticket, state, now, max_wait_s, max_open_s)
+        return self._db.commit(lambda tx: self._book(tx, ticket, *self._load(tx), max_wait_s, max_open_s))
 
     def _verdict(self, ticket: Ticket, state: State, now: float) -> Permit | float:
         self._check_stop(state, now)
@@ -296,21 +299,19 @@ class Limiter:
             raise STOP_ERRORS[state.stop_code](self.model)
 
     def _end(self, lease: int | None, change: Callable[[State, float], State]) -> None:
-        granted: Sequence[int] = ()
-        with self._db.write() as tx:
+        def work(tx: Transaction) -> Sequence[int]:
             state, now = self._load(tx)
             self._save(tx, change(state, now), gcra.advance(state, now))
-            if lease is not None:
-                granted = self._free(tx, lease)
-        self._turns.call(granted)
+            return () if lease is None else self._free(tx, lease)
+
+        self._turns.call(self._db.commit(work))
 
     def _leave(self, ticket: Ticket) -> None:
-        if ticket.lease is None:
+        lease = ticket.lease
+        if lease is None:
             return
-        self._turns.leave(ticket.lease)
-        with self._db.write() as tx:
-            granted = self._free(tx, ticket.lease)
-        self._turns.call(granted)
+        self._turns.leave(lease)
+        self._turns.call(self._db.commit(lambda tx: self._free(tx, lease)))
 
     def _free(self, tx: Transaction, lease: int) -> Sequence[int]:
         """End a lease; returns the tickets that have one now, when somebody here waits."""

@@ -75,7 +75,7 @@ class LlmCallRow(Base):
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
-    request_key: Mapped[str] = mapped_column(String(64), index=True)
+    request_key: Mapped[str] = mapped_column(String(64))
     purpose: Mapped[str] = mapped_column(String(40))
     profile_id: Mapped[str | None] = mapped_column(Id, index=True)
     document_id: Mapped[str | None] = mapped_column(Id, index=True)

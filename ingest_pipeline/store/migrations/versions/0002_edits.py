@@ -41,6 +41,8 @@ def upgrade() -> None:
     _create_upload_tables()
     _add_columns()
     _protect_audit_log()
+    # Nothing looks calls up by it, and every call paid for it.
+    op.drop_index(op.f("ix_llm_calls_request_key"), "llm_calls")
     op.execute(LINEAGE)
 
 
@@ -186,6 +188,7 @@ def _protect_audit_log() -> None:
 
 def downgrade() -> None:
     op.execute("DROP VIEW lineage")
+    op.create_index(op.f("ix_llm_calls_request_key"), "llm_calls", ["request_key"])
     if op.get_bind().dialect.name == "postgresql":
         op.execute("DROP TABLE audit_log")
         op.execute("DROP FUNCTION refuse_change")
