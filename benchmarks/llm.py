@@ -22,6 +22,7 @@ from dataclasses import asdict, replace
 from itertools import pairwise
 from typing import Any
 
+from httpx import Limits
 from llm_workers import (
     FAULTS,
     FORK,
@@ -39,7 +40,6 @@ from llm_workers import (
     stored,
     work_stored,
 )
-from httpx import Limits
 from openai import DefaultHttpxClient, OpenAI
 from sqlalchemy import text
 
@@ -97,7 +97,7 @@ def double(postgresql: bool) -> None:
 
 
 def throughput(postgresql: bool) -> None:
-    """64 threads and 200 ms: the latency allows 320 calls/s, litellm's CPU time fewer; in turns, as other work varies."""
+    """64 threads and 200 ms: the latency allows 320 calls/s, litellm's CPU fewer. In turns, as load varies."""
     rounds, calls = 3, 640
     for processes, threads in ((1, 64), (2, 32)):
         bare_s = client_s = 0.0
@@ -120,7 +120,7 @@ def throughput(postgresql: bool) -> None:
 
 
 def bare_litellm(plan: Plan, processes: int) -> float:
-    """Seconds that plain ``litellm.completion`` takes: same questions, threads, processes and server, nothing around it.
+    """Seconds that plain ``litellm.completion`` takes, with the same questions, threads, processes and server.
 
     With an HTTP client of ours: those of litellm's own that it drops are closed while other threads use them.
     """

@@ -233,3 +233,10 @@ def test_a_follow_up_shows_the_last_answer_only() -> None:
     assert third[:2] == first
     assert len(second[2].content) == 4_000
     assert "still not JSON" in third[3].content
+
+
+def test_the_same_wrong_answer_leads_to_another_question() -> None:
+    """Else the third question would be the second one, and its answer come from the cache."""
+    first = (system_message(SCHEMA), user_message([whole(document())]))
+    second = reask(first, "sorry", "not JSON")
+    assert reask(second, "sorry", "not JSON") != second

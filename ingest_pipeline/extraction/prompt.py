@@ -187,8 +187,8 @@ def reask(messages: tuple[Message, ...], answer: str, problem: str) -> tuple[Mes
     """
     either = " either" if len(messages) > 2 else ""
     question = (
-        f"That answer cannot be used{either}: {problem}. Answer again with the one complete JSON object described above and "
-        "nothing else."
+        f"That answer cannot be used{either}: {problem}. Answer again with the one complete JSON object described "
+        "above and nothing else."
     )
     return (*messages[:2], Message("assistant", answer[:4_000] or "(empty)"), Message("user", question))
 

@@ -97,6 +97,11 @@ class Database:
         with self.write() as tx:
             return work(tx)
 
+    @property
+    def waiting(self) -> int:
+        """Pieces of work that wait for the transaction under way to end."""
+        return len(self._group.waiting)
+
     def write(self) -> AbstractContextManager[Transaction]:
         """A transaction that no other writer comes between (on PostgreSQL: once it has locked its row)."""
         return self._transaction("BEGIN IMMEDIATE", self._mutex)
@@ -157,14 +162,14 @@ class _Group:
 
     def __init__(self, transaction: Callable[[], AbstractContextManager[Transaction]]) -> None:
         self._transaction = transaction
-        self._waiting: deque[_Work] = deque()
+        self.waiting: deque[_Work] = deque()
         self._led = False
         self._lock = threading.Lock()
 
     def commit(self, run: Callable[[Transaction], T]) -> T:
         mine = _Work(run)
         with self._lock:
-            self._waiting.append(mine)
+            self.waiting.append(mine)
             mine.leads, self._led = not self._led, True
         if not mine.leads:
             mine.called.acquire()
@@ -195,15 +200,15 @@ class _Group:
     def _take(self, most: int) -> list[_Work]:
         """The first who wait; the leader is one of them."""
         with self._lock:
-            return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+            return [self.waiting.popleft() for _ in range(min(most, len(self.waiting)))]
 
     def _end(self, group: list[_Work]) -> None:
         """The first of those who came meanwhile leads; the group is told that it is done, or left to itself."""
         with self._lock:
-            self._led = bool(self._waiting)
+            self._led = bool(self.waiting)
             called = group[1:]
-            if self._waiting:
-                self._waiting[0].leads = True
-                called = [self._waiting[0], *called]
+            if self.waiting:
+                self.waiting[0].leads = True
+                called = [self.waiting[0], *called]
         for work in called:
             work.called.release()
