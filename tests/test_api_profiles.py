@@ -106,6 +106,8 @@ def test_profiles_are_listed_searched_and_made_once(client: TestClient, ana: str
     found = client.get("/api/profiles", params={"search": "AN", "limit": 1}).json()
     assert [(p["id"], p["counts"]["documents"]) for p in found["profiles"]] == [(ana, 1)]
     assert client.get("/api/profiles", params={"offset": 2}).json()["profiles"] == []
+    for nothing in ("\0", "%", "_", "\\"):
+        assert client.get("/api/profiles", params={"search": nothing}).json() == {"profiles": [], "total": 0}
     for params, expected in (
         ({"limit": 0}, "invalid_limit"), ({"limit": 101}, "invalid_limit"), ({"limit": "x"}, "invalid_limit"),
         ({"offset": -1}, "invalid_offset"), ({"offset": "x"}, "invalid_offset"),

@@ -159,6 +159,8 @@ def list_profiles(
     engine: Engine, search: str = "", limit: int = 50, offset: int = 0
 ) -> tuple[list[ProfileSummary], int]:
     """A page of profiles by name, and how many there are. ``search`` looks in names, external ids and identifiers."""
+    if not storable(search):  # what no database stores, SQLite takes for the end of the pattern
+        return [], 0
     condition: list[ColumnElement[bool]] = [Profile.merged_into.is_(None)]
     if search.strip():
         condition.append(_matches(search.strip()))
