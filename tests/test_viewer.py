@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
+from sqlalchemy import event
 from starlette.routing import BaseRoute
 
 from ingest_pipeline.api.pages.sessions import LASTS_S, Sessions
@@ -464,6 +465,33 @@ def test_people_are_found_and_listed_in_pages(client: TestClient) -> None:
     assert found.count('<a href="/profiles/') == 1
     assert "Nobody matches" in client.get("/profiles?q=nobody").text
     assert client.get("/profiles?page=0").status_code == 400
+
+
+def queries(client: TestClient, path: str) -> int:
+    """How many a page takes."""
+    engine = client.app.state.services.pipeline.engine  # type: ignore[attr-defined]
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        seen.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    assert client.get(path).status_code == 200
+    event.remove(engine, "before_cursor_execute", note)
+    return len(seen)
+
+
+def test_more_rows_take_no_more_queries(small: TestClient) -> None:
+    """Of people, of facts, of evidence, of documents."""
+    little = ingest(small, "bo", "I live in Lisbon.")
+    alone = queries(small, "/profiles")
+    texts = [f"I live in Lisbon. I love chess. I prefer email. I manage a team of {n} people." for n in range(2, 9)]
+    much = ingest(small, "ana", *texts)
+    document = {who: facts_of(small, who).traits[0].proofs[0].document_id for who in (little, much)}
+    assert queries(small, "/profiles") == alone
+    for part in ("", "/facts/location", "/documents", "/documents/{}"):
+        few, many = (queries(small, f"/profiles/{who}{part.format(document[who])}") for who in (little, much))
+        assert few == many, part
 
 
 def test_records_and_runs_are_linked_where_their_address_is_known(tmp_path: Path) -> None:

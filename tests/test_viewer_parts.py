@@ -64,16 +64,18 @@ def test_a_passage_is_cut_between_lines_sentences_or_words() -> None:
 
 
 def test_turns_are_speaker_by_speaker_and_leave_no_word_out() -> None:
-    text = "Kim: Hi!\nAna: I live in Rome.\n-- \nlist footer"
-    segments = [Segment(14, 29, Role.SUBJECT, "Ana"), Segment(5, 8, Role.STAFF, "Kim")]
+    """But a speaker's name, which is shown by itself."""
+    text = "Kim: Hi!\n(later)\nAna: I live in Rome.\n-- \nlist footer"
+    start = text.index("I live")
+    segments = [Segment(start, start + 15, Role.SUBJECT, "Ana"), Segment(5, 8, Role.STAFF, "Kim")]
     shown = [
         (turn.segment and turn.segment.speaker, "".join(run.text for run in turn.runs))
-        for turn in turns(text, segments, [(14, 28)])
+        for turn in turns(text, segments, [(start, start + 14)])
     ]
     assert shown == [
-        (None, "Kim: "), ("Kim", "Hi!"), (None, "\nAna: "), ("Ana", "I live in Rome."), (None, "\n-- \nlist footer"),
+        ("Kim", "Hi!"), (None, "\n(later)\nAna: "), ("Ana", "I live in Rome."), (None, "\n-- \nlist footer"),
     ]  # fmt: skip
-    assert speaker_at(segments, (14, 28)) == segments[0]
+    assert speaker_at(segments, (start, start + 14)) == segments[0]
     assert speaker_at(segments, (5, 20)) is None
 
 

@@ -75,12 +75,13 @@ def _cut_back(text: str, limit: int, at: int) -> int:
 
 
 def turns(text: str, segments: Sequence[Segment], spans: Sequence[Span]) -> Iterator[Turn]:
-    """The whole text, speaker by speaker. What lies between two segments and is not only space is a turn of nobody."""
+    """The whole text, speaker by speaker. What lies between two segments is a turn of nobody, unless it is only space,
+    or the name of who speaks next, which is shown anyway."""
     at = 0
     for segment in sorted(segments):
         if segment.start < at:  # readers make none that overlap
             continue
-        if text[at : segment.start].strip():
+        if text[at : segment.start].strip() not in ("", f"{segment.speaker}:"):
             yield Turn(None, tuple(mark(text, spans, at, segment.start)))
         yield Turn(segment, tuple(mark(text, spans, segment.start, segment.end)))
         at = segment.end
