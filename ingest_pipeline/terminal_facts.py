@@ -35,10 +35,14 @@ def show_profile(console: Console, facts: ProfileFacts) -> None:
     for fact in facts.traits:
         if fact.alternatives:
             _show_conflict(console, fact, facts)
-    memories = make_table("Memory, and what says so", "Type", "Importance", "Last said", "Id", title="Memories")
+    memories = make_table("Memory, and what says so", "Type", "Importance\nnow", "Last said", "Id", title="Memories")
     for fact in facts.memories:
         memories.add_row(
-            _proved(fact), plain(fact.key), _bar(fact.importance or 0.0), day(fact.since), fact.id[:SHORT_ID]
+            _proved(fact),
+            plain(fact.key),
+            _bar((fact.importance or 0.0) * fact.decay),
+            day(fact.since),
+            fact.id[:SHORT_ID],
         )
     console.print(memories if facts.memories else "No memories.")
     if facts.history:

@@ -94,6 +94,27 @@ def test_merge_then_split_is_before(engine: Engine) -> None:
         assert [e.action.value for e in load_edits(engine, order[0])][:2] == ["split", "merge"]
 
 
+def test_who_was_nobodys_home_returns_as_the_same_profile(engine: Engine) -> None:
+    """Two users of one chat claim the addresses that led to a home that was merged away since."""
+
+    def user(number: int) -> Person:
+        addresses = tuple(Identifier("email", address) for address in (A, B))
+        return Person(Identifier("slack", f"slack:T1/{number}"), "slack:T1", f"User {number}", addresses)
+
+    sync(engine, record(contact(0, A, B), native_id="1"), record(user(0), native_id="2"))
+    customer = create_profile(engine, "customer 7")
+    save_text(engine, customer, "I work at Acme.", None, None, day(1))
+    merge(engine, customer, find_profile(engine, A))
+    sync(engine, record(user(2), native_id="3"))
+    other = find_profile(engine, "slack:slack:T1/2")
+    assert other != customer
+    before = snapshot(engine)
+    merge(engine, customer, other)
+    assert find_profile(engine, "slack:slack:T1/2") == customer
+    undo(engine, customer)
+    assert snapshot(engine) == before
+
+
 def test_a_text_for_a_profile_that_was_merged_meanwhile_is_the_other_ones(engine: Engine) -> None:
     one, other = two(engine)
     merge(engine, one, other)

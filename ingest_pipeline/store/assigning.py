@@ -32,10 +32,13 @@ from ingest_pipeline.store.upsert import IN_LIST, batches, select_in, upsert
 @dataclass(frozen=True, slots=True)
 class Decided:
     """What a decision by hand asks for beside itself: identifiers that move to another home, and the profiles it is
-    about, which may have no identifiers."""
+    about, which may have no identifiers. ``returning`` is the one that a merge which is taken back ended, ``named`` the
+    identifiers that this merge joined."""
 
     homes: Mapping[str, str] = field(default_factory=dict)
     profiles: frozenset[str] = frozenset()
+    returning: str | None = None
+    named: frozenset[str] = frozenset()
 
 
 def assign(connection: Connection, touched: Iterable[str], now: datetime, decided: Decided | None = None) -> set[str]:
@@ -107,7 +110,7 @@ class _Assignment:
         self, groups: Sequence[frozenset[str]], homes: Mapping[str, str], merged: Mapping[str, str]
     ) -> dict[str, str]:
         """A group is what the merge says that names it. Any other is its home, unless that was merged into another;
-        then it is what it was before, or new."""
+        then it is what it was before: now, or before the merge that is taken back; or new."""
         before = {i: self._home(row.profile_id) for i, row in self.before.items() if row.profile_id}
         named = frozenset[str]().union(*(part for m in self.around.merges for part in m.decision.together))
         by_hand = {i: merged[p] for i, p in homes.items() if i in named and p in merged}
@@ -118,6 +121,16 @@ class _Assignment:
             free = {i: self._age(p) for i, p in current.items() if p not in gone}
             found |= _by_identifier(left, choose_profiles(left, free))
         left = [group for group in groups if not group & found.keys()]
+        returning, gone = self.decided.returning, {p for p, into in merged.items() if p != into}
+        if (
+            left
+            and returning
+            and returning in self.known
+            and returning not in gone.union(homes.values(), found.values())
+        ):
+            most = max(left, key=lambda group: (len(group & self.decided.named), min(group)))
+            found |= dict.fromkeys(most, returning)
+            left.remove(most)
         return found | _by_identifier(left, [str(uuid.uuid4()) for _ in left])
 
     def _save_profiles(

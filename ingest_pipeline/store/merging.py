@@ -109,7 +109,8 @@ def undo_merge(connection: Connection, profile: str, actor: str) -> tuple[Change
     value: dict[str, Json] = {"undo": last.edit_id, "other": last.other}
     drafts = [Draft(Action.SPLIT, Target.PROFILE, "", value=value)]
     (edit,) = save_edits(connection, last.into, drafts, actor, _last_decided(connection, named, profiles))
-    changed = assign(connection, named, edit.at, Decided(profiles=frozenset(profiles)))
+    decided = Decided(profiles=frozenset(profiles), returning=last.other, named=frozenset(named))
+    changed = assign(connection, named, edit.at, decided)
     _drop_anchors(connection, named)
     return Changed(edit, frozenset(changed)), last
 
