@@ -95,17 +95,20 @@ def test_merge_then_split_is_before(engine: Engine) -> None:
 
 
 def test_who_was_nobodys_home_returns_as_the_same_profile(engine: Engine) -> None:
-    """Two users of one chat claim the addresses that led to a home that was merged away since."""
+    """By a phone number the contact belongs to one user of a chat, by a merge to another: so the first is apart from
+    their home."""
+    phone = Identifier("phone", "+4930111")
+    addresses = tuple(Identifier("email", address) for address in (A, B))
 
-    def user(number: int) -> Person:
-        addresses = tuple(Identifier("email", address) for address in (A, B))
-        return Person(Identifier("slack", f"slack:T1/{number}"), "slack:T1", f"User {number}", addresses)
+    def user(number: int, *more: Identifier) -> Person:
+        return Person(Identifier("slack", f"slack:T1/{number}"), "slack:T1", f"User {number}", (*addresses, *more))
 
-    sync(engine, record(contact(0, A, B), native_id="1"), record(user(0), native_id="2"))
+    known = Person(Identifier("salesforce", "salesforce:a/0"), "salesforce:a", None, (*addresses, phone))
+    sync(engine, record(known, native_id="1"), record(user(0), native_id="2"))
     customer = create_profile(engine, "customer 7")
     save_text(engine, customer, "I work at Acme.", None, None, day(1))
     merge(engine, customer, find_profile(engine, A))
-    sync(engine, record(user(2), native_id="3"))
+    sync(engine, record(user(2, phone), native_id="3"))
     other = find_profile(engine, "slack:slack:T1/2")
     assert other != customer
     before = snapshot(engine)
