@@ -118,7 +118,7 @@ def erase(
         lock_identities(connection)
         current = load_subject(connection, profile_id)
         current = replace(current, traces=replace(current.traces, names=current.traces.names & names))
-        return current, begin_erasure(connection, current.traces, datetime.now(UTC))
+        return current, begin_erasure(connection, current.traces, current.profiles, datetime.now(UTC))
 
     def record(connection: Connection, gone: Mapping[str, int]) -> None:
         detail = {"erased": {k: n for k, n in gone.items() if n}, "blanked": dict(others.changed)}

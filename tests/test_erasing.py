@@ -446,6 +446,18 @@ def test_texts_given_directly_are_refused(engine: Engine) -> None:
     assert create_profile(engine, "customer-2")
 
 
+def test_a_line_that_names_the_erased_profile_by_its_id_makes_no_other(engine: Engine) -> None:
+    """As JSON Lines may: ``{"profile": "5b1f0b46-…", "text": …}``."""
+    sync(engine, record(ana(), native_id="1"))
+    profile = find_profile(engine, ANA)
+    remove(engine)
+    named = Person(Identifier("external", profile), "external")
+    sync(engine, record(named, text="I live in Porto.", native_id="line 1"))
+    assert not rows(engine, DocumentRow)
+    assert not rows(engine, Profile)
+    assert allow_return(engine, profile) > 1
+
+
 def test_a_return_can_be_allowed_by_any_identifier(engine: Engine) -> None:
     """The person can be stored again, and all files count as unread, since some hold them."""
     sync(engine, record(ana(), native_id="1", text="I live in Lisbon."))

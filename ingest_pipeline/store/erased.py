@@ -81,10 +81,11 @@ def _fingerprint(key: bytes) -> str:
     return hmac.digest(key, b"ingest-pipeline erasure key", "sha256").hex()
 
 
-def begin_erasure(connection: Connection, traces: Traces, now: datetime) -> Erased:
+def begin_erasure(connection: Connection, traces: Traces, profiles: Iterable[str], now: datetime) -> Erased:
     """Keep the marks of a person who goes: from now on nothing of them is stored. Returns their marks alone.
 
-    The caller holds ``lock_identities``, so that whoever stores afterwards sees them.
+    A line of a file may name one of their ``profiles`` by its id, which is theirs nowhere else. The caller holds
+    ``lock_identities``, so that whoever stores afterwards sees them.
     """
     watch = _watch(connection)
     known = connection.execute(select(StateRow.value).where(StateRow.name == _CHECK)).scalar()
@@ -94,7 +95,8 @@ def begin_erasure(connection: Connection, traces: Traces, now: datetime) -> Eras
     identifying = {digest(key, mark).hex() for mark in marks if mark[0] in ("identifier", "external")}
     before = select_in(connection, select(ErasedRow.erasure_id), ErasedRow.digest, identifying)
     erasure_id = next((row.erasure_id for row in before), str(uuid.uuid4()))
-    _save_marks(connection, key, {mark: erasure_id for mark in marks}, now)
+    by_id: set[Mark] = {("external", profile) for profile in profiles}
+    _save_marks(connection, key, {mark: erasure_id for mark in marks | by_id}, now)
     return Erased(key, frozenset()).adding(marks)
 
 
