@@ -5,27 +5,36 @@ validate ──▶ store the text ──▶ extract it ──▶ fold the profil
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from sqlalchemy import select
+from sqlalchemy import Connection, Engine, bindparam, select
 
-from ingest_pipeline.documents import Json
+from ingest_pipeline.documents import Document, Json
 from ingest_pipeline.errors import ExtractionError, InvalidInput
-from ingest_pipeline.extraction.base import Extraction, Extractor, Kind, Status
+from ingest_pipeline.extraction.base import Extraction, Kind, Status
 from ingest_pipeline.extraction.definitions import given_definitions
+from ingest_pipeline.facts import Fact, ProfileHead
 from ingest_pipeline.folding import fold_profiles
 from ingest_pipeline.llm.errors import LlmStopped
 from ingest_pipeline.pipeline import Pipeline
-from ingest_pipeline.store.direct import is_extracted, save_text
+from ingest_pipeline.store.direct import save_given
 from ingest_pipeline.store.documents import load_documents
-from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.edits import hold_profile
+from ingest_pipeline.store.engine import reading, write
 from ingest_pipeline.store.extractions import Selection, save_extractions
-from ingest_pipeline.store.facts import Fact, ProfileFacts, load_facts
+from ingest_pipeline.store.facts import (
+    load_bare_memories,
+    load_bare_traits,
+    load_profile,
+    load_proven,
+    load_traits,
+    with_proofs,
+)
 from ingest_pipeline.store.lookup import storable
-from ingest_pipeline.store.tables import DocumentRow
-from ingest_pipeline.store.texts import NONE
+from ingest_pipeline.store.tables import DocumentRow, Profile
+from ingest_pipeline.store.texts import NONE, GivenText
 from ingest_pipeline.store.upsert import select_in
 
 MAX_DATA_BYTES = 102_400
@@ -65,9 +74,19 @@ class TextResult:
     """The profile after the update and what the text changed."""
 
     document_id: str
-    profile: ProfileFacts
+    profile: ProfileHead
     traits: tuple[Change, ...]
     memories: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A text in the store. ``document`` when it is still to be extracted; ``asked_for_more`` when what an earlier call
+    left out is to be folded in now."""
+
+    id: str
+    document: Document | None
+    asked_for_more: bool
 
 
 def ingest_text(pipeline: Pipeline, profile_id: str, request: TextRequest) -> TextResult:
@@ -76,40 +95,68 @@ def ingest_text(pipeline: Pipeline, profile_id: str, request: TextRequest) -> Te
     Raises InvalidInput for a bad request, ExtractionError when the extraction failed: the text is kept then, and
     ``ingest retry`` or a repeated call finishes it.
     """
-    check_request(request)
-    definitions = given_definitions(request.traits, pipeline.schema)
-    # What is still to be folded for other reasons is not this text's doing.
-    _fold(pipeline, profile_id)
-    before = load_facts(pipeline.engine, profile_id)
-    document_id = _save(pipeline, profile_id, request, definitions)
-    if wanted(request) != NONE and not is_extracted(pipeline.engine, document_id, pipeline.extractor.fingerprint):
-        _extract(pipeline, pipeline.extractor, document_id)
-    _fold(pipeline, profile_id)
-    after = load_facts(pipeline.engine, profile_id)
-    return TextResult(
-        document_id=document_id,
-        profile=after,
-        traits=tuple(_changes(before.traits, after.traits, document_id)) if request.extract_traits else (),
-        memories=tuple(_changes(before.memories, after.memories, document_id)) if request.extract_memories else (),
-    )
+    given = _given(pipeline, profile_id, request)
+    stored = write(pipeline.engine, lambda connection: _store(connection, pipeline, given))
+    extraction = None if stored.document is None else _extract(pipeline, stored.document)
+    return write(pipeline.engine, lambda connection: _apply(connection, pipeline, given, stored, extraction))
 
 
 def store_text(pipeline: Pipeline, profile_id: str, request: TextRequest) -> str:
     """Store one text, to be extracted later; returns the document's id. Raises InvalidInput."""
+    given = _given(pipeline, profile_id, request)
+    return write(pipeline.engine, lambda connection: save_given(connection, given))
+
+
+def _given(pipeline: Pipeline, profile_id: str, request: TextRequest) -> GivenText:
     check_request(request)
-    return _save(pipeline, profile_id, request, given_definitions(request.traits, pipeline.schema))
-
-
-def _save(pipeline: Pipeline, profile_id: str, request: TextRequest, definitions: str | None) -> str:
-    return save_text(
-        pipeline.engine,
+    return GivenText(
         profile_id,
         request.data,
+        request.occurred_at or datetime.now(UTC),
         request.source,
         request.metadata,
-        request.occurred_at or datetime.now(UTC),
         wanted(request),
-        definitions,
+        given_definitions(request.traits, pipeline.schema),
+    )
+
+
+def _store(connection: Connection, pipeline: Pipeline, given: GivenText) -> _Stored:
+    _fold(connection, pipeline, given.profile_id)
+    document_id = save_given(connection, given)
+    row = connection.execute(_STANDING, {"document_id": document_id}).one()
+    done = row.state == "done" and row.fingerprint == pipeline.extractor.fingerprint
+    (document,) = [None] if done or given.wanted == NONE else load_documents(connection, [document_id])
+    return _Stored(document_id, document, asked_for_more=row.changes != row.folded)
+
+
+_STANDING = (
+    select(DocumentRow.state, DocumentRow.fingerprint, Profile.changes, Profile.folded)
+    .join(Profile, Profile.id == DocumentRow.profile_id)
+    .where(DocumentRow.id == bindparam("document_id"))
+)
+
+
+def _apply(
+    connection: Connection, pipeline: Pipeline, given: GivenText, stored: _Stored, extraction: Extraction | None
+) -> TextResult:
+    """Fold what the text says in. Nobody else changes the profile meanwhile, so what changes is this text's doing."""
+    profile_id = hold_profile(connection, given.profile_id)
+    if not stored.asked_for_more:
+        # What is still to be folded for other reasons is not.
+        _fold(connection, pipeline, profile_id)
+    traits_before, memories_before = load_traits(connection, profile_id), load_bare_memories(connection, profile_id)
+    if extraction is not None:
+        extractor = pipeline.extractor
+        save_extractions(connection, [extraction], extractor.fingerprint, extractor.model, run_id=None)
+    _fold(connection, pipeline, profile_id)
+    proven = load_proven(connection, stored.id)
+    traits = _changes(traits_before, load_bare_traits(connection, profile_id), proven)
+    memories = _changes(memories_before, load_bare_memories(connection, profile_id), proven)
+    return TextResult(
+        document_id=stored.id,
+        profile=load_profile(connection, profile_id),
+        traits=_proven(connection, traits) if given.wanted in (None, Kind.TRAIT) else (),
+        memories=_proven(connection, memories) if given.wanted in (None, Kind.MEMORY) else (),
     )
 
 
@@ -128,7 +175,7 @@ def extract_stored(pipeline: Pipeline, profile_id: str, document_ids: Sequence[s
         extractions.extend(extractor.extract(documents))
     finally:
         save_extractions(pipeline.engine, extractions, extractor.fingerprint, extractor.model, run_id=None)
-    _fold(pipeline, profile_id)
+    _fold(pipeline.engine, pipeline, profile_id)
 
 
 def check_request(request: TextRequest) -> None:
@@ -176,39 +223,43 @@ def wanted(request: TextRequest) -> str | None:
     return Kind.TRAIT.value if request.extract_traits else Kind.MEMORY.value
 
 
-def _fold(pipeline: Pipeline, profile_id: str) -> None:
+def _fold(where: Engine | Connection, pipeline: Pipeline, profile_id: str) -> None:
     rules = pipeline.settings.fold_rules()
-    for _ in fold_profiles(pipeline.engine, pipeline.schema, [profile_id], rules, changed_only=True):
+    for _ in fold_profiles(where, pipeline.schema, [profile_id], rules, changed_only=True):
         pass
 
 
-def _extract(pipeline: Pipeline, extractor: Extractor, document_id: str) -> None:
-    with reading(pipeline.engine) as connection:
-        documents = load_documents(connection, [document_id])
+def _extract(pipeline: Pipeline, document: Document) -> Extraction:
+    extractor = pipeline.extractor
     try:
-        extractions = list(extractor.extract(documents))
+        (extraction,) = extractor.extract([document])
     except LlmStopped as stopped:
-        raise ExtractionError(stopped.code, f"{stopped}; {_kept(document_id)}", document_id) from stopped
-    save_extractions(pipeline.engine, extractions, extractor.fingerprint, extractor.model, run_id=None)
-    for extraction in extractions:
-        if extraction.status is Status.FAILED:
-            reason = extraction.reason or "unknown"
-            raise ExtractionError(reason, f"extraction failed ({reason}); {_kept(document_id)}", document_id)
+        raise ExtractionError(stopped.code, f"{stopped}; {_kept(document.id)}", document.id) from stopped
+    if extraction.status is Status.FAILED:
+        save_extractions(pipeline.engine, [extraction], extractor.fingerprint, extractor.model, run_id=None)
+        reason = extraction.reason or "unknown"
+        raise ExtractionError(reason, f"extraction failed ({reason}); {_kept(document.id)}", document.id)
+    return extraction
 
 
 def _kept(document_id: str) -> str:
     return f"the text is kept as document {document_id}, `ingest retry` or the same call finishes it"
 
 
-def _changes(before: tuple[Fact, ...], after: tuple[Fact, ...], document_id: str) -> Iterator[Change]:
-    """What this document proves now, and what it ended."""
+def _changes(before: Sequence[Fact], after: Sequence[Fact], proven: Container[str]) -> list[Change]:
+    """What the text proves now, and what it ended."""
     old = {fact.id: fact for fact in before}
-    new = {fact.id: fact for fact in after}
+    new = {fact.id for fact in after}
+    changes = []
     for fact in after:
         known = old.get(fact.id)
         changed = known is None or (known.value, known.confidence) != (fact.value, fact.confidence)
-        if changed or any(proof.document_id == document_id for proof in fact.proofs):
-            yield Change(fact, "create" if known is None else "update", stored=changed)
-    for fact in before:
-        if fact.id not in new:
-            yield Change(fact, "delete", stored=True)
+        if changed or fact.id in proven:
+            changes.append(Change(fact, "create" if known is None else "update", stored=changed))
+    return changes + [Change(fact, "delete", stored=True) for fact in before if fact.id not in new]
+
+
+def _proven(connection: Connection, changes: Sequence[Change]) -> tuple[Change, ...]:
+    """The changes with what proves the facts; deleted ones keep what proved them."""
+    facts = with_proofs(connection, [change.fact for change in changes if change.action != "delete"])
+    return tuple(replace(change, fact=facts.get(change.fact.id, change.fact)) for change in changes)

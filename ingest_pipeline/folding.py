@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeAlias
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
 from ingest_pipeline.duplicates import candidates
@@ -38,7 +38,7 @@ def mark_outdated_folds(engine: Engine, schema: TraitSchema, rules: Rules = DEFA
 
 
 def fold_profiles(
-    engine: Engine,
+    where: Engine | Connection,
     schema: TraitSchema,
     profiles: Sequence[str] | None = None,
     rules: Rules = DEFAULT_RULES,
@@ -49,22 +49,23 @@ def fold_profiles(
 ) -> Iterator[Folded]:
     """Fold what changed, or the given profiles (``changed_only``: those of them that did), and yield what that did.
 
-    ``as_of``: now, unless given; what was stated for a later day is not in force yet. ``embed`` gives the vectors that
-    ``rules.embedding_model`` asks for. A profile that needs some and gets none is folded by words and stays marked as
-    changed, for the next sync. ``processes``: how many share the work when very many profiles changed; one when
-    vectors are to be asked for.
+    With a connection the given profiles are folded in its transaction. ``as_of``: now, unless given; what was stated
+    for a later day is not in force yet. ``embed`` gives the vectors that ``rules.embedding_model`` asks for. A profile
+    that needs some and gets none is folded by words and stays marked as changed, for the next sync. ``processes``: how
+    many share the work when very many profiles changed; one when vectors are to be asked for.
     """
     how = _Fold(schema, rules, as_of or datetime.now(UTC), fold_fingerprint(schema, rules))
     if profiles is not None:
-        for page in load_unfolded(engine, profiles, as_of=how.as_of, changed_only=changed_only):
-            yield from how.save(engine, page, embed)
+        for page in load_unfolded(where, profiles, as_of=how.as_of, changed_only=changed_only):
+            yield from how.save(where, page, embed)
         return
-    mark_outdated(engine, how.fingerprint)
-    if processes > 1 and not rules.embedding_model and can_start_processes() and _are_many(engine, how.as_of):
-        yield from fold_in_processes(engine, unfolded_ids(engine, how.as_of), how.fold, processes)
+    assert isinstance(where, Engine), "all that changed is too much for one transaction"
+    mark_outdated(where, how.fingerprint)
+    if processes > 1 and not rules.embedding_model and can_start_processes() and _are_many(where, how.as_of):
+        yield from fold_in_processes(where, unfolded_ids(where, how.as_of), how.fold, processes)
         return
-    for page in load_unfolded(engine, as_of=how.as_of):
-        yield from how.save(engine, page, embed)
+    for page in load_unfolded(where, as_of=how.as_of):
+        yield from how.save(where, page, embed)
 
 
 def _are_many(engine: Engine, as_of: datetime) -> bool:
@@ -85,15 +86,17 @@ class _Fold:
         pages = load_unfolded(engine, ids, as_of=self.as_of)
         return [folded for page in pages for folded in self.save(engine, page, None)]
 
-    def save(self, engine: Engine, page: Sequence[Unfolded], embed: Embed | None) -> list[Folded]:
+    def save(self, where: Engine | Connection, page: Sequence[Unfolded], embed: Embed | None) -> list[Folded]:
         try:
-            return self._save(engine, page, embed)
+            return self._save(where, page, embed)
         except IntegrityError:  # a document that proves something was erased since it was loaded
-            again = load_unfolded(engine, [u.profile_id for u in page], as_of=self.as_of)
-            return [folded for current in again for folded in self._save(engine, current, embed)]
+            if isinstance(where, Connection):  # whoever has the transaction does all of it again
+                raise
+            again = load_unfolded(where, [u.profile_id for u in page], as_of=self.as_of)
+            return [folded for current in again for folded in self._save(where, current, embed)]
 
-    def _save(self, engine: Engine, page: Sequence[Unfolded], embed: Embed | None) -> list[Folded]:
-        own = profile_schemas(engine, [u.profile_id for u in page if _has_others(u, self.schema)], self.schema)
+    def _save(self, where: Engine | Connection, page: Sequence[Unfolded], embed: Embed | None) -> list[Folded]:
+        own = profile_schemas(where, [u.profile_id for u in page if _has_others(u, self.schema)], self.schema)
         complete: list[tuple[Unfolded, ProfileState]] = []
         by_words: list[tuple[Unfolded, ProfileState]] = []
         for u in page:
@@ -102,8 +105,8 @@ class _Fold:
             state = fold(u.profile_id, u.observations, u.edits, schema, self.rules, self.as_of, vectors)
             (by_words if vectors is None else complete).append((u, state))
         by = self.rules.summary_by
-        saved = save_states(engine, complete, self.fingerprint, by) if complete else []
-        return saved + (save_states(engine, by_words, BY_WORDS, by) if by_words else [])
+        saved = save_states(where, complete, self.fingerprint, by) if complete else []
+        return saved + (save_states(where, by_words, BY_WORDS, by) if by_words else [])
 
 
 def _has_others(unfolded: Unfolded, schema: TraitSchema) -> bool:

@@ -7,8 +7,8 @@ from ingest_pipeline.direct import Change, TextRequest, TextResult
 from ingest_pipeline.documents import Json
 from ingest_pipeline.edits import Edit
 from ingest_pipeline.errors import ConfigurationError, ExtractionError, IngestError, InvalidInput
+from ingest_pipeline.facts import Fact, Past, ProfileHead, Proof
 from ingest_pipeline.store.audit_log import AuditEntry
-from ingest_pipeline.store.facts import Fact, Past, ProfileFacts, Proof
 from ingest_pipeline.store.lookup import ProfileSummary
 
 Object = dict[str, Json]
@@ -20,7 +20,7 @@ def time_json(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def profile_json(profile: ProfileFacts) -> Object:
+def profile_json(profile: ProfileHead) -> Object:
     return {
         "id": profile.id,
         "externalId": profile.external_id,

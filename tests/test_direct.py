@@ -1,7 +1,9 @@
 """One text at once: what is stored, what is found, what changed, what is refused."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -33,6 +35,7 @@ from ingest_pipeline.store.direct import (
     create_profile,
     profile_of_document,
 )
+from ingest_pipeline.store.facts import load_facts
 from ingest_pipeline.store.lookup import find_profile
 from ingest_pipeline.store.tables import DocumentRow, ExtractionRow, Profile
 
@@ -156,7 +159,7 @@ def test_a_later_text_updates_and_an_earlier_one_does_not(pipeline: Pipeline, pe
     assert changes(later) == {("location", "Oslo", "update")}
     assert changes(earlier) == set()
     assert earlier.traits == ()
-    assert [past.value for past in earlier.profile.history] == ["Rome", "Bern"]
+    assert [past.value for past in load_facts(pipeline.engine, person).history] == ["Rome", "Bern"]
 
 
 def test_a_retraction_deletes(pipeline: Pipeline, person: str) -> None:
@@ -166,7 +169,8 @@ def test_a_retraction_deletes(pipeline: Pipeline, person: str) -> None:
         pipeline, person, TextRequest("I no longer live in Rome.", occurred_at=datetime(2025, 1, 1, tzinfo=UTC))
     )
     assert changes(gone) == {("location", "Rome", "delete")}
-    assert gone.profile.traits == ()
+    assert [[proof.quote for proof in c.fact.proofs] for c in gone.traits] == [["I live in Rome."]]
+    assert load_facts(pipeline.engine, person).traits == ()
 
 
 def test_a_text_without_facts_is_an_answer_too(pipeline: Pipeline, person: str, extractor: Counting) -> None:
@@ -189,7 +193,8 @@ def test_only_what_is_asked_for_is_kept(
     for _ in range(2):
         result = ingest_text(pipeline, person, request)
         assert {c.fact.key for c in (*result.traits, *result.memories)} == expected
-        assert {f.key for f in (*result.profile.traits, *result.profile.memories)} == expected
+        facts = load_facts(pipeline.engine, person)
+        assert {f.key for f in (*facts.traits, *facts.memories)} == expected
     assert len(extractor.seen) == bool(expected)
     everything = ingest_text(pipeline, person, said(MOVED))
     assert {key for key, _, _ in changes(everything)} == {"location", "interests", "event"} - expected
@@ -201,7 +206,32 @@ def test_asking_for_less_takes_nothing_back(pipeline: Pipeline, person: str, ext
     result = ingest_text(pipeline, person, said(MOVED, extract_traits=False))
     assert (result.traits, changes(result), len(extractor.seen)) == ((), set(), 1)
     assert [c.fact.key for c in result.memories] == ["event"]
-    assert {trait.key for trait in result.profile.traits} == {"location", "interests"}
+    assert {trait.key for trait in load_facts(pipeline.engine, person).traits} == {"location", "interests"}
+
+
+def test_texts_at_once_report_each_change_once(pipeline: Pipeline, person: str) -> None:
+    """Of texts about one person that are ingested at the same time, each tells what it changed itself: together, what
+    the tables have."""
+    towns = ("Rome", "Oslo", "Bern", "Lisbon", "Paris", "Madrid")
+    games = ("chess", "tennis", "football", "cricket", "golf", "rugby")
+    texts = [
+        TextRequest(f"I live in {town}. I love {game}.", occurred_at=datetime(2020 + n, 1, 1, tzinfo=UTC))
+        for n, (town, game) in enumerate(zip(towns, games, strict=True))
+    ]
+    with ThreadPoolExecutor(len(texts)) as pool:
+        results = list(pool.map(lambda text: ingest_text(pipeline, person, text), texts))
+    facts = load_facts(pipeline.engine, person)
+    assert {t.key: t.value for t in facts.traits} == {"location": "Madrid", "interests": list(games)}
+    assert len(facts.history) == len(towns) - 1
+    created = Counter(c.fact.id for r in results for c in (*r.traits, *r.memories) if c.stored and c.action == "create")
+    assert created.keys() >= {fact.id for fact in (*facts.traits, *facts.memories)}
+    assert set(created.values()) == {1}
+    for result in results:
+        changed = {c.fact.key for c in result.traits if c.stored}
+        assert {"interests"} <= changed <= {"location", "interests"}
+        proven = {p.document_id for c in result.traits if c.fact.key == "interests" for p in c.fact.proofs}
+        assert result.document_id in proven
+    assert audit_evidence(pipeline.engine).without == 0
 
 
 def test_two_at_once_agree(pipeline: Pipeline, person: str) -> None:
@@ -216,7 +246,7 @@ def test_two_at_once_agree(pipeline: Pipeline, person: str) -> None:
         thread.join()
     assert len({result.document_id for result in results}) == 1
     assert len(results) == 4
-    assert {f.key for f in results[-1].profile.traits} == {"location", "interests"}
+    assert {f.key for f in load_facts(pipeline.engine, person).traits} == {"location", "interests"}
     audit = audit_evidence(pipeline.engine)
     assert (audit.facts, audit.evidence, audit.without, audit.wrong) == (3, 3, 0, 0)
 

@@ -30,7 +30,8 @@ from ingest_pipeline.exporting import export_person
 from ingest_pipeline.extraction.base import MemoryType
 from ingest_pipeline.store.audit_log import Audited
 from ingest_pipeline.store.direct import create_profile
-from ingest_pipeline.store.facts import load_facts
+from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.facts import load_facts, load_memories, load_profile, load_traits
 from ingest_pipeline.store.lookup import list_profiles
 
 router = APIRouter(prefix="/api/profiles", tags=["profiles"], dependencies=[Depends(take_api)])
@@ -66,7 +67,7 @@ def create(body: ProfileBody, call: Called) -> JSONResponse:
     if not isinstance(body.externalId, str):
         raise InvalidInput("invalid_external_id", "externalId must be a string", "externalId")
     profile_id = create_profile(call.engine, body.externalId)
-    return JSONResponse({"profile": wire.profile_json(load_facts(call.engine, profile_id))})
+    return JSONResponse({"profile": wire.profile_json(load_profile(call.engine, profile_id))})
 
 
 @router.get("/{profile}", responses=answers(WholeProfile, *FINDING))
@@ -74,12 +75,14 @@ def get(profile: str, call: Called) -> JSONResponse:
     """A profile with its traits and its latest memories."""
     profile_id = call.find(profile)
     call.record(Audited.SHOW, profile_id)
-    facts = load_facts(call.engine, profile_id)
-    recent = sorted(facts.memories, key=lambda fact: (fact.since or fact.created_at, fact.id), reverse=True)[:RECENT]
+    with reading(call.engine) as connection:
+        head = load_profile(connection, profile_id)
+        traits = load_traits(connection, profile_id)
+        recent = load_memories(connection, profile_id, RECENT, latest=True)
     return JSONResponse(
         {
-            "profile": wire.profile_json(facts),
-            "traits": [wire.trait_json(fact, profile_id) for fact in facts.traits],
+            "profile": wire.profile_json(head),
+            "traits": [wire.trait_json(fact, profile_id) for fact in traits],
             "recentMemories": [wire.memory_json(fact, profile_id) for fact in recent],
         }
     )
@@ -135,8 +138,8 @@ def traits(profile: str, call: Called) -> JSONResponse:
     """What is known, by trait."""
     profile_id = call.find(profile)
     call.record(Audited.SHOW, profile_id)
-    facts = load_facts(call.engine, profile_id)
-    return JSONResponse({"traits": [wire.trait_json(fact, profile_id) for fact in facts.traits]})
+    found = load_traits(call.engine, profile_id)
+    return JSONResponse({"traits": [wire.trait_json(fact, profile_id) for fact in found]})
 
 
 @router.put(
@@ -169,8 +172,8 @@ def memories(
     """The weightiest memories, all or of one type."""
     profile_id = call.find(profile)
     call.record(Audited.SHOW, profile_id)
-    found = [fact for fact in load_facts(call.engine, profile_id).memories if type is None or fact.key == type]
-    return JSONResponse({"memories": [wire.memory_json(fact, profile_id) for fact in found[:limit]]})
+    found = load_memories(call.engine, profile_id, limit, type)
+    return JSONResponse({"memories": [wire.memory_json(fact, profile_id) for fact in found]})
 
 
 @router.post(

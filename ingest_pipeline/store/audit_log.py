@@ -20,6 +20,7 @@ from ingest_pipeline.store.lookup import find_profile, id_range, storable
 from ingest_pipeline.store.tables import AuditRow, Profile
 
 MAX_ACTOR = 255
+_APPEND = insert(AuditRow)
 _WHOLE_ID = 32
 """Digits of an id."""
 
@@ -87,10 +88,10 @@ def append(
         "action": action.value, "profile_id": profile_id, "detail": dict(detail or {}),
     }  # fmt: skip
     if isinstance(where, Connection):
-        where.execute(insert(AuditRow), [row])
+        where.execute(_APPEND, row)
         return
     try:
-        write(where, lambda connection: connection.execute(insert(AuditRow), [row]))
+        write(where, lambda connection: connection.execute(_APPEND, row))
     except DBAPIError as error:
         reason = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
         raise StoreUnavailable(

@@ -35,9 +35,11 @@ def profile_schema(engine: Engine, profile_id: str, schema: TraitSchema) -> Trai
     return profile_schemas(engine, [profile_id], schema).get(profile_id, schema)
 
 
-def profile_schemas(engine: Engine, profiles: Collection[str], schema: TraitSchema) -> dict[str, TraitSchema]:
+def profile_schemas(
+    where: Engine | Connection, profiles: Collection[str], schema: TraitSchema
+) -> dict[str, TraitSchema]:
     """Of those profiles that have traits of their own."""
     if not profiles:
         return {}
-    with reading(engine) as connection:
+    with reading(where) as connection:
         return {p: extended(schema, texts) for p, texts in load_definitions(connection, profiles).items()}

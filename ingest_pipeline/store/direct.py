@@ -45,18 +45,15 @@ def save_text(
 ) -> str:
     """Store a text about a profile as ``save_texts`` does and return its document id. Raises ProfileNotFound."""
     given = GivenText(profile_id, text, occurred_at, source, metadata, wanted, definitions)
-    (document_id,) = write(engine, lambda connection: save_texts(connection, [given]))
+    return write(engine, lambda connection: save_given(connection, given))
+
+
+def save_given(connection: Connection, given: GivenText) -> str:
+    """As ``save_text``, in the connection's transaction."""
+    (document_id,) = save_texts(connection, [given])
     if document_id is None:
         raise ProfileNotFound
     return document_id
-
-
-def is_extracted(engine: Engine, document_id: str, fingerprint: str) -> bool:
-    """Whether this extractor finished the document, and no other one did since."""
-    query = select(DocumentRow.state, DocumentRow.fingerprint).where(DocumentRow.id == document_id)
-    with reading(engine) as connection:
-        row = connection.execute(query).one()
-    return bool(row.state == "done" and row.fingerprint == fingerprint)
 
 
 def create_profile(engine: Engine, external_id: str) -> str:

@@ -348,13 +348,15 @@ def segment_from_json(values: Mapping[str, Any]) -> Segment:
     )
 
 
+# Only what is used: decoding the others' times and JSON takes as long again.
+_EXTRACTED = ("id", "source", "origin", "kind", "text", "segments", "occurred_at", "profile_id", "definitions")
+_TO_EXTRACT = select(*(DocumentRow.__table__.c[name] for name in _EXTRACTED), Profile.display_name).outerjoin(
+    Profile, Profile.id == DocumentRow.profile_id
+)
+
+
 def load_documents(connection: Connection, ids: Iterable[str]) -> list[Document]:
     """The documents with their subject's name, as extractors take them."""
-    columns = DocumentRow.__table__.columns
-    # Only what is used: decoding the others' times and JSON takes as long again.
-    names = ("id", "source", "origin", "kind", "text", "segments", "occurred_at", "profile_id", "definitions")
-    query = select(*(columns[name] for name in names), Profile.display_name)
-    query = query.outerjoin(Profile, Profile.id == columns.profile_id)
     return [
         Document(
             id=row.id,
@@ -368,5 +370,5 @@ def load_documents(connection: Connection, ids: Iterable[str]) -> list[Document]
             subject_name=row.display_name,
             definitions=row.definitions,
         )
-        for row in select_in(connection, query, columns.id, ids)
+        for row in select_in(connection, _TO_EXTRACT, DocumentRow.id, ids)
     ]

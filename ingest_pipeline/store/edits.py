@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, func, insert, or_, select
+from sqlalchemy import BindParameter, Connection, Engine, bindparam, func, insert, or_, select
 
 from ingest_pipeline.documents import Json
 from ingest_pipeline.edits import Action, Edit, Target
@@ -16,6 +16,12 @@ from ingest_pipeline.store.people import mark_changed
 from ingest_pipeline.store.tables import EditRow, Profile
 
 _TICK = timedelta(microseconds=1)
+_THIS: BindParameter[str] = bindparam("profile_id")
+_LOCKED = select(Profile.id, Profile.merged_into).where(Profile.id == _THIS).with_for_update()
+_OF_THIS = or_(
+    EditRow.profile_id == _THIS, EditRow.profile_id.in_(select(Profile.id).where(Profile.merged_into == _THIS))
+)
+_ALL = select(EditRow.__table__).where(_OF_THIS).order_by(EditRow.at.desc(), EditRow.id.desc())
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +41,8 @@ def hold_profile(connection: Connection, profile_id: str) -> str:
 
     Edits of one profile so follow one another. Raises ProfileNotFound.
     """
-    locked = select(Profile.id, Profile.merged_into).with_for_update()
     for _ in range(3):  # while waiting for the lock it may have been merged, and that one as well
-        row = connection.execute(locked.where(Profile.id == profile_id)).one_or_none()
+        row = connection.execute(_LOCKED, {"profile_id": profile_id}).one_or_none()
         if row is None:
             break
         if row.merged_into is None:
@@ -54,7 +59,7 @@ def save_edits(
     Each is later than every edit before it, and than ``after``, even where another machine's clock is ahead: the order
     of ``at`` is the order in which they were decided.
     """
-    last = connection.execute(select(func.max(EditRow.at)).where(_of(profile_id))).scalar()
+    last = connection.execute(select(func.max(EditRow.at)).where(_OF_THIS), {"profile_id": profile_id}).scalar()
     start = max([datetime.now(UTC), *(before + _TICK for before in (last, after) if before)])
     edits = [
         Edit(
@@ -78,11 +83,8 @@ def save_edits(
 
 def load_edits(where: Engine | Connection, profile_id: str) -> list[Edit]:
     """Every edit of a profile and of those merged into it, newest first."""
-    query = select(EditRow.__table__).where(_of(profile_id)).order_by(EditRow.at.desc(), EditRow.id.desc())
-    if isinstance(where, Connection):
-        return [edit_of(row) for row in where.execute(query)]
     with reading(where) as connection:
-        return [edit_of(row) for row in connection.execute(query)]
+        return [edit_of(row) for row in connection.execute(_ALL, {"profile_id": profile_id})]
 
 
 def edit_of(row: Any) -> Edit:
@@ -98,11 +100,6 @@ def edit_of(row: Any) -> Edit:
         value=row.value,
         confidence=row.confidence,
     )
-
-
-def _of(profile_id: str) -> ColumnElement[bool]:
-    merged = select(Profile.id).where(Profile.merged_into == profile_id)
-    return or_(EditRow.profile_id == profile_id, EditRow.profile_id.in_(merged))
 
 
 def _row(edit: Edit, profile_id: str) -> dict[str, Any]:

@@ -21,8 +21,9 @@ T = TypeVar("T")
 HEAD_REVISION = "0002"
 """The newest migration. Kept here so that opening a current database need not import Alembic (0.2 s)."""
 
-_COLLISIONS = frozenset({"40P01", "23505"})
-"""PostgreSQL's codes for a deadlock, and for two inserts at once that met on another unique index than their key's."""
+_COLLISIONS = frozenset({"40P01", "23505", "23503"})
+"""PostgreSQL's codes for a deadlock, for two inserts at once that met on another unique index than their key's, and for
+a row that points at one that was deleted since it was read."""
 
 _RETRIES = 5
 
@@ -161,24 +162,30 @@ def upgrade(engine: Engine) -> None:
         command.upgrade(config, "head")
 
 
-def write(engine: Engine, work: Callable[[Connection], T]) -> T:
+def write(where: Engine | Connection, work: Callable[[Connection], T]) -> T:
     """Do the work in one transaction, and again when it collided with somebody else's on PostgreSQL.
 
-    So the work must not change anything but the database. On SQLite one writer follows the other.
+    So the work must not change anything but the database. On SQLite one writer follows the other. With a connection,
+    the work is part of its transaction, whose own ``write`` does it again.
     """
+    if isinstance(where, Connection):
+        return work(where)
     for _ in range(_RETRIES):
         try:
-            with engine.begin() as connection:
+            with where.begin() as connection:
                 return work(connection)
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) not in _COLLISIONS:
                 raise
-    with engine.begin() as connection:
+    with where.begin() as connection:
         return work(connection)
 
 
 @contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
-    """A connection for reading: on SQLite it does not wait for the writer."""
-    with engine.connect().execution_options(read_only=True) as connection:
+def reading(where: Engine | Connection) -> Iterator[Connection]:
+    """A connection for reading: on SQLite it does not wait for the writer. A connection stands for itself."""
+    if isinstance(where, Connection):
+        yield where
+        return
+    with where.connect().execution_options(read_only=True) as connection:
         yield connection

@@ -48,9 +48,12 @@ class _Watch:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
+_VERSION = select(func.count(), func.max(ErasedRow.erased_at))
+
+
 def load_erased(connection: Connection) -> Erased | None:
     """Who was erased; None when nobody was. Raises ConfigurationError when the key is missing or another one."""
-    version = tuple(connection.execute(select(func.count(), func.max(ErasedRow.erased_at))).one())
+    version = tuple(connection.execute(_VERSION).one())
     if not version[0]:
         return None
     watch = _watch(connection)

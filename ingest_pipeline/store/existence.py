@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from ingest_pipeline.store.tables import (
     DocumentRow,
@@ -31,10 +31,13 @@ def new_profile(profile_id: str, name: str | None, now: datetime) -> dict[str, o
     }  # fmt: skip
 
 
+_CHANGED = update(Profile).where(Profile.id.in_(bindparam("ids", expanding=True))).values(changes=Profile.changes + 1)
+
+
 def mark_changed(connection: Connection, profile_ids: Iterable[str | None]) -> None:
     """The profiles' observations changed: they are to be folded again."""
     for batch in batches(sorted(p for p in profile_ids if p), IN_LIST):
-        connection.execute(update(Profile).where(Profile.id.in_(batch)).values(changes=Profile.changes + 1))
+        connection.execute(_CHANGED, {"ids": batch})
 
 
 def delete_empty(connection: Connection, profiles: Iterable[str]) -> None:

@@ -8,10 +8,12 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Connection,
     Engine,
     String,
+    bindparam,
     cast,
     delete,
     exists,
@@ -162,10 +164,22 @@ def count_pending(engine: Engine, selection: Selection) -> tuple[int, int]:
     return sum(documents for documents, _ in counts), sum(partitions for _, partitions in counts)
 
 
+_IDS: BindParameter[list[str]] = bindparam("ids", expanding=True)
+_LOCKED = select(DocumentRow.id).order_by(DocumentRow.id).with_for_update(key_share=True)
+_SETTLED = (
+    update(DocumentRow)
+    .where(DocumentRow.__table__.c.id.in_(_IDS))
+    .values(state=bindparam("state"), fingerprint=bindparam("fingerprint"))
+)
+_PROFILES = select(DocumentRow.profile_id).distinct()
+_CLAIMS = select(ObservationRow.id, ObservationRow.document_id).where(ObservationRow.superseded.is_(False))
+_NOT_IN_BATCH = delete(LlmBatchDocumentRow).where(LlmBatchDocumentRow.document_id.in_(_IDS))
+
+
 def save_extractions(
-    engine: Engine, extractions: Sequence[Extraction], fingerprint: str, model: str, run_id: str | None
+    where: Engine | Connection, extractions: Sequence[Extraction], fingerprint: str, model: str, run_id: str | None
 ) -> None:
-    """Store outcomes in one transaction: the extraction, its observations and the document's state.
+    """Store outcomes in one transaction, or the connection's: the extraction, its observations, the document's state.
 
     A finished extraction supersedes what earlier ones of the document observed; a failed one leaves it in force.
     Outcomes of documents that were deleted meanwhile are dropped.
@@ -178,13 +192,12 @@ def save_extractions(
         held = _hold(connection, [e.document_id for e in extractions])
         _save(connection, [e for e in extractions if e.document_id in held], (fingerprint, model, now, run_id))
 
-    write(engine, save)
+    write(where, save)
 
 
 def _hold(connection: Connection, documents: Sequence[str]) -> set[str]:
     """Lock the documents (on SQLite the whole database is), always in one order, and return those that there are."""
-    query = select(DocumentRow.id).order_by(DocumentRow.id).with_for_update(key_share=True)
-    return {row.id for row in select_in(connection, query, DocumentRow.id, sorted(documents))}
+    return {row.id for row in select_in(connection, _LOCKED, DocumentRow.id, sorted(documents))}
 
 
 def _save(
@@ -207,19 +220,17 @@ def _save(
     upsert(connection, ObservationRow, list(observations.values()), update=("superseded",))
     for state, of in (("done", finished), ("failed", [e for e in extractions if e.status is Status.FAILED])):
         for batch in batches((e.document_id for e in of), IN_LIST):
-            settled = update(DocumentRow).where(DocumentRow.id.in_(batch))
-            connection.execute(settled.values(state=state, fingerprint=fingerprint))
+            connection.execute(_SETTLED, {"ids": batch, "state": state, "fingerprint": fingerprint})
     affected = superseded | {row["document_id"] for row in observations.values()}
-    profiles = select_in(connection, select(DocumentRow.profile_id).distinct(), DocumentRow.id, affected)
+    profiles = select_in(connection, _PROFILES, DocumentRow.id, affected)
     mark_changed(connection, {row.profile_id for row in profiles})
     for batch in batches((e.document_id for e in extractions if e.reason != IN_BATCH), IN_LIST):
-        connection.execute(delete(LlmBatchDocumentRow).where(LlmBatchDocumentRow.document_id.in_(batch)))
+        connection.execute(_NOT_IN_BATCH, {"ids": batch})
 
 
 def _supersede(connection: Connection, documents: Sequence[str], keep: Container[str]) -> set[str]:
     """Mark what the documents' earlier extractions observed and the new one does not; returns their documents."""
-    query = select(ObservationRow.id, ObservationRow.document_id).where(ObservationRow.superseded.is_(False))
-    old = [row for row in select_in(connection, query, ObservationRow.document_id, documents) if row.id not in keep]
+    old = [row for row in select_in(connection, _CLAIMS, ObservationRow.document_id, documents) if row.id not in keep]
     for batch in batches((row.id for row in old), IN_LIST):
         connection.execute(update(ObservationRow).where(ObservationRow.id.in_(batch)).values(superseded=True))
     return {row.document_id for row in old}

@@ -1,22 +1,25 @@
-"""What is known of one profile, with what proves it."""
+"""Loading what is known of one profile: all of it, or as much as is asked for. Statements are built once."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, func, select
+from sqlalchemy import BindParameter, Connection, Engine, bindparam, func, select
+from sqlalchemy.orm import InstrumentedAttribute
 
 from ingest_pipeline.decay import decay
-from ingest_pipeline.documents import Json
-from ingest_pipeline.edits import Edit, claim_key
+from ingest_pipeline.edits import Edit
 from ingest_pipeline.errors import InvalidInput, ProfileNotFound
-from ingest_pipeline.store.edits import load_edits
+from ingest_pipeline.facts import Fact, Past, ProfileFacts, ProfileHead, Proof
+from ingest_pipeline.store.edits import edit_of, load_edits
 from ingest_pipeline.store.engine import reading
 from ingest_pipeline.store.memory_ids import find_memories
 from ingest_pipeline.store.neighbourhood import ANCHOR
 from ingest_pipeline.store.tables import (
     DocumentRow,
+    EditRow,
     Evidence,
     ExtractionRow,
     FileRow,
@@ -27,159 +30,133 @@ from ingest_pipeline.store.tables import (
     TraitHistory,
     TraitRow,
 )
+from ingest_pipeline.store.upsert import select_in
+
+__all__ = ["Fact", "Past", "ProfileFacts", "ProfileHead", "Proof"]
 
 _MIN_ID = 4
+_THIS: BindParameter[str] = bindparam("profile_id")
+_PROFILE = select(Profile.__table__).where(Profile.id == _THIS)
+_TRAITS = select(TraitRow.__table__).where(TraitRow.profile_id == _THIS).order_by(TraitRow.key)
+_MEMORIES = (
+    select(Memory.__table__)
+    .where(Memory.profile_id == _THIS)
+    .order_by(Memory.importance.desc(), Memory.occurred_at.desc(), Memory.id)
+)
+_HISTORY = (
+    select(*TraitHistory.__table__.c, ObservationRow.quote)
+    .outerjoin(ObservationRow, ObservationRow.id == TraitHistory.ended_by)
+    .where(TraitHistory.profile_id == _THIS)
+    .order_by(TraitHistory.key, TraitHistory.valid_to.desc(), TraitHistory.id)
+)
+_IDENTIFIERS = select(IdentifierRow.kind, IdentifierRow.value).where(
+    IdentifierRow.profile_id == _THIS, IdentifierRow.kind != ANCHOR
+)
+_DOCUMENTS = (
+    select(DocumentRow.source, func.count())
+    .where(DocumentRow.profile_id == _THIS, DocumentRow.superseded_at.is_(None))
+    .group_by(DocumentRow.source)
+)
+_EDITS = select(EditRow.__table__)
+_PROOFS = (
+    select(
+        Evidence.trait_id, Evidence.memory_id, Evidence.value, Evidence.quote, Evidence.start_char,
+        Evidence.end_char, Evidence.occurred_at, Evidence.observation_id, Evidence.document_id,
+        ObservationRow.role, ObservationRow.fingerprint, DocumentRow.source, DocumentRow.origin, DocumentRow.kind,
+        DocumentRow.native_id, DocumentRow.metadata_, DocumentRow.position, FileRow.name.label("file"),
+        FileRow.sha256, ExtractionRow.model, ExtractionRow.extracted_at, ExtractionRow.run_id,
+    )
+    .join(ObservationRow, ObservationRow.id == Evidence.observation_id)
+    .join(DocumentRow, DocumentRow.id == Evidence.document_id)
+    .outerjoin(FileRow, FileRow.id == DocumentRow.file_id)
+    .outerjoin(
+        ExtractionRow,
+        (ExtractionRow.document_id == Evidence.document_id) & (ExtractionRow.fingerprint == ObservationRow.fingerprint),
+    )
+    .order_by(Evidence.occurred_at.desc(), Evidence.id)
+)  # fmt: skip
+_PROVEN = select(Evidence.trait_id, Evidence.memory_id).where(Evidence.document_id == bindparam("document_id"))
+
+_Proofs = dict[str, list[Proof]]
+"""By the id of the trait or memory, newest first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """One sentence behind a fact: where it stands (``text[start:end]``), who said it, which record and file hold it."""
-
-    document_id: str
-    quote: str
-    start: int
-    end: int
-    value: Json
-    occurred_at: datetime | None
-    source: str
-    origin: str
-    kind: str
-    role: str
-    native_id: str
-    metadata: dict[str, Json]
-    file: str | None
-    file_sha256: str | None
-    position: str | None
-    observation_id: str
-    fingerprint: str
-    model: str | None
-    extracted_at: datetime | None
-    run_id: str | None
+def load_profile(where: Engine | Connection, profile_id: str) -> ProfileHead:
+    """The profile itself. Raises ProfileNotFound."""
+    with reading(where) as connection:
+        return ProfileHead(**_head(connection, profile_id))
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """A trait (``key``, ``value``) or a memory (``key`` is its type, ``value`` its sentence).
-
-    ``source``: ``extracted``, ``manual`` or ``inferred``. ``alternatives``: values that the evidence cannot choose
-    between and ``value``; each one's proofs name it. ``edit``: who set, confirmed or revised it, when anybody did.
-    Of a memory: ``event_at`` is the day an event is on, ``sightings`` counts independent pieces of evidence, ``decay``
-    (0–1) is what is left of ``importance`` when it is read.
-    """
-
-    id: str
-    kind: str
-    key: str
-    value: Json
-    value_type: str | None
-    category: str | None
-    confidence: float
-    importance: float | None
-    source: str
-    since: datetime | None
-    created_at: datetime
-    updated_at: datetime
-    proofs: tuple[Proof, ...]
-    alternatives: tuple[Json, ...] = ()
-    edit: Edit | None = None
-    event_at: datetime | None = None
-    sightings: int = 0
-    decay: float = 1.0
-
-    def proofs_of(self, value: Json) -> list[Proof]:
-        """The proofs that name this value, or element."""
-        return [
-            proof for proof in self.proofs if proof.value is not None and claim_key(proof.value) == claim_key(value)
-        ]
-
-    def supporting(self) -> list[Proof]:
-        """The proofs of what the fact says; the others are of values that it does not show."""
-        shown = {claim_key(value) for value in (self.value if isinstance(self.value, list) else [self.value])}
-        return [proof for proof in self.proofs if proof.value is None or claim_key(proof.value) in shown]
-
-    def opposing(self) -> list[list[Proof]]:
-        """The other proofs, by the value that they name, the most first."""
-        supporting = {id(proof) for proof in self.supporting()}
-        by_value: dict[str, list[Proof]] = defaultdict(list)
-        for proof in self.proofs:
-            if id(proof) not in supporting:
-                by_value[claim_key(proof.value)].append(proof)
-        return sorted(by_value.values(), key=lambda proofs: -len(proofs))
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """A value that held before. ``edit``: who set it, when it was not extracted.
-
-    ``reason`` is why it ended: ``replaced`` or ``retracted`` by an observation, whose words are ``quote``; ``set``,
-    ``cleared`` or ``rejected`` by the edit ``ending``. ``ended_by`` is the id of either.
-    """
-
-    key: str
-    value: Json
-    valid_from: datetime | None
-    valid_to: datetime | None
-    reason: str = "replaced"
-    ended_by: str | None = None
-    quote: str | None = None
-    edit: Edit | None = None
-    ending: Edit | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ProfileFacts:
-    """One profile with everything folded for it. ``documents`` counts current ones by source."""
-
-    id: str
-    external_id: str | None
-    name: str | None
-    summary: str | None
-    summary_version: int
-    summary_updated_at: datetime | None
-    created_at: datetime
-    updated_at: datetime
-    identifiers: tuple[str, ...]
-    documents: dict[str, int]
-    traits: tuple[Fact, ...]
-    memories: tuple[Fact, ...]
-    history: tuple[Past, ...]
-
-    @property
-    def reference(self) -> str:
-        """What to call the profile by in a command: its external id, an address or its id."""
-        addresses = (value for kind, _, value in (i.partition(":") for i in self.identifiers) if kind == "email")
-        return self.external_id or next(addresses, self.id)
-
-
-def load_facts(engine: Engine, profile_id: str, at: datetime | None = None) -> ProfileFacts:
+def load_facts(where: Engine | Connection, profile_id: str, at: datetime | None = None) -> ProfileFacts:
     """Everything about one profile, its evidence by one query; memories by what their importance is ``at`` that time
     (now). Raises ProfileNotFound."""
-    with reading(engine) as connection:
-        row = connection.execute(select(Profile.__table__).where(Profile.id == profile_id)).one_or_none()
-        if row is None:
-            raise ProfileNotFound
-        proofs = _load_proofs(connection, Evidence.profile_id == profile_id)
+    this = {"profile_id": profile_id}
+    with reading(where) as connection:
+        head = _head(connection, profile_id)
+        proofs = _load_proofs(connection, Evidence.profile_id, [profile_id])
         edits = {edit.id: edit for edit in load_edits(connection, profile_id)}
-        counts = (
-            select(DocumentRow.source, func.count())
-            .where(DocumentRow.profile_id == profile_id, DocumentRow.superseded_at.is_(None))
-            .group_by(DocumentRow.source)
-        )
+        traits, memories = connection.execute(_TRAITS, this), connection.execute(_MEMORIES, this)
         return ProfileFacts(
-            id=row.id,
-            external_id=row.external_id,
-            name=row.display_name,
-            summary=row.summary,
-            summary_version=row.summary_version,
-            summary_updated_at=row.summary_updated_at,
-            created_at=row.created_at,
-            updated_at=row.updated_at,
-            identifiers=_load_identifiers(connection, profile_id),
-            documents=dict(sorted((source, n) for source, n in connection.execute(counts))),
-            traits=_load_traits(connection, profile_id, proofs, edits),
-            memories=_load_memories(connection, profile_id, proofs, edits, at or datetime.now(UTC)),
+            **head,
+            identifiers=tuple(sorted(f"{kind}:{value}" for kind, value in connection.execute(_IDENTIFIERS, this))),
+            documents=dict(sorted((source, n) for source, n in connection.execute(_DOCUMENTS, this))),
+            traits=tuple(_trait(row, proofs, edits) for row in traits),
+            memories=_by_weight(_memory(row, proofs, edits, at or datetime.now(UTC)) for row in memories),
             history=_load_history(connection, profile_id, edits),
         )
+
+
+def load_traits(where: Engine | Connection, profile_id: str) -> tuple[Fact, ...]:
+    """The traits by key, with their evidence."""
+    with reading(where) as connection:
+        rows = connection.execute(_TRAITS, {"profile_id": profile_id}).all()
+        proofs = _load_proofs(connection, Evidence.trait_id, [row.id for row in rows])
+        edits = _edits_of(connection, rows)
+    return tuple(_trait(row, proofs, edits) for row in rows)
+
+
+def load_memories(
+    where: Engine | Connection, profile_id: str, limit: int, of_type: str | None = None, latest: bool = False
+) -> tuple[Fact, ...]:
+    """The ``limit`` weightiest memories, or the ``latest``; all or of one type. With their evidence."""
+    now = datetime.now(UTC)
+    with reading(where) as connection:
+        rows = connection.execute(_MEMORIES, {"profile_id": profile_id}).all()
+        rows = [row for row in rows if of_type is None or row.type == of_type]
+        if latest:
+            rows.sort(key=lambda row: (row.occurred_at or row.created_at, row.id), reverse=True)
+        else:
+            rows.sort(key=lambda row: -_weight(row.importance, _decay(row, now)))
+        rows = rows[:limit]
+        proofs = _load_proofs(connection, Evidence.memory_id, [row.id for row in rows])
+        edits = _edits_of(connection, rows)
+    return tuple(_memory(row, proofs, edits, now) for row in rows)
+
+
+def load_bare_traits(connection: Connection, profile_id: str) -> tuple[Fact, ...]:
+    """Without what proves them and who decided."""
+    return tuple(_trait(row, {}, {}) for row in connection.execute(_TRAITS, {"profile_id": profile_id}))
+
+
+def load_bare_memories(connection: Connection, profile_id: str) -> tuple[Fact, ...]:
+    """Without what proves them and who decided; the weightiest first."""
+    now = datetime.now(UTC)
+    return _by_weight(_memory(row, {}, {}, now) for row in connection.execute(_MEMORIES, {"profile_id": profile_id}))
+
+
+def with_proofs(connection: Connection, facts: Iterable[Fact]) -> dict[str, Fact]:
+    """The facts with their evidence, by id."""
+    found = {fact.id: fact for fact in facts}
+    proofs: _Proofs = {}
+    for kind, column in (("trait", Evidence.trait_id), ("memory", Evidence.memory_id)):
+        proofs |= _load_proofs(connection, column, [fact.id for fact in found.values() if fact.kind == kind])
+    return {key: replace(fact, proofs=tuple(proofs.get(key, ()))) for key, fact in found.items()}
+
+
+def load_proven(connection: Connection, document_id: str) -> set[str]:
+    """Ids of the traits and memories that the document proves."""
+    found = connection.execute(_PROVEN, {"document_id": document_id})
+    return {row.trait_id or row.memory_id for row in found}
 
 
 def load_fact(engine: Engine, profile_id: str, reference: str) -> tuple[Fact, tuple[Past, ...]]:
@@ -218,80 +195,78 @@ def load_past(engine: Engine, profile_id: str, key: str) -> tuple[Past, ...]:
         return tuple(past for past in _load_history(connection, profile_id, edits) if past.key == key)
 
 
-def _load_identifiers(connection: Connection, profile_id: str) -> tuple[str, ...]:
-    query = select(IdentifierRow.kind, IdentifierRow.value).where(
-        IdentifierRow.profile_id == profile_id, IdentifierRow.kind != ANCHOR
-    )
-    return tuple(sorted(f"{kind}:{value}" for kind, value in connection.execute(query)))
+def _head(connection: Connection, profile_id: str) -> dict[str, Any]:
+    row = connection.execute(_PROFILE, {"profile_id": profile_id}).one_or_none()
+    if row is None:
+        raise ProfileNotFound
+    return {
+        "id": row.id, "external_id": row.external_id, "name": row.display_name, "summary": row.summary,
+        "summary_version": row.summary_version, "summary_updated_at": row.summary_updated_at,
+        "created_at": row.created_at, "updated_at": row.updated_at,
+    }  # fmt: skip
 
 
-def _load_traits(
-    connection: Connection, profile_id: str, proofs: dict[str, list[Proof]], edits: dict[str, Edit]
-) -> tuple[Fact, ...]:
-    query = select(TraitRow.__table__).where(TraitRow.profile_id == profile_id).order_by(TraitRow.key)
-    return tuple(
-        Fact(
-            id=row.id,
-            kind="trait",
-            key=row.key,
-            value=row.value,
-            value_type=row.value_type,
-            category=row.category,
-            confidence=row.confidence,
-            importance=None,
-            source=row.source,
-            since=row.valid_from,
-            created_at=row.created_at,
-            updated_at=row.updated_at,
-            proofs=tuple(proofs[row.id]),
-            alternatives=tuple(row.alternatives or ()),
-            edit=edits.get(row.edit_id),
-        )
-        for row in connection.execute(query)
+def _trait(row: Any, proofs: _Proofs, edits: dict[str, Edit]) -> Fact:
+    return Fact(
+        id=row.id,
+        kind="trait",
+        key=row.key,
+        value=row.value,
+        value_type=row.value_type,
+        category=row.category,
+        confidence=row.confidence,
+        importance=None,
+        source=row.source,
+        since=row.valid_from,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        proofs=tuple(proofs.get(row.id, ())),
+        alternatives=tuple(row.alternatives or ()),
+        edit=edits.get(row.edit_id),
     )
 
 
-def _load_memories(
-    connection: Connection, profile_id: str, proofs: dict[str, list[Proof]], edits: dict[str, Edit], at: datetime
-) -> tuple[Fact, ...]:
-    query = (
-        select(Memory.__table__)
-        .where(Memory.profile_id == profile_id)
-        .order_by(Memory.importance.desc(), Memory.occurred_at.desc(), Memory.id)
+def _memory(row: Any, proofs: _Proofs, edits: dict[str, Edit], at: datetime) -> Fact:
+    return Fact(
+        id=row.id,
+        kind="memory",
+        key=row.type,
+        value=row.content,
+        value_type=None,
+        category=None,
+        confidence=row.confidence,
+        importance=row.importance,
+        source=row.source,
+        since=row.occurred_at,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        proofs=tuple(proofs.get(row.id, ())),
+        edit=edits.get(row.edit_id),
+        event_at=row.event_at,
+        sightings=row.sightings,
+        decay=_decay(row, at),
     )
-    memories = [
-        Fact(
-            id=row.id,
-            kind="memory",
-            key=row.type,
-            value=row.content,
-            value_type=None,
-            category=None,
-            confidence=row.confidence,
-            importance=row.importance,
-            source=row.source,
-            since=row.occurred_at,
-            created_at=row.created_at,
-            updated_at=row.updated_at,
-            proofs=tuple(proofs[row.id]),
-            edit=edits.get(row.edit_id),
-            event_at=row.event_at,
-            sightings=row.sightings,
-            decay=decay(row.type, row.occurred_at, row.event_at, at),
-        )
-        for row in connection.execute(query)
-    ]
-    return tuple(sorted(memories, key=lambda memory: -(memory.importance or 0.0) * memory.decay))
+
+
+def _decay(row: Any, at: datetime) -> float:
+    return decay(row.type, row.occurred_at, row.event_at, at)
+
+
+def _by_weight(memories: Iterable[Fact]) -> tuple[Fact, ...]:
+    """The weightiest first; the rows' own order decides between equals."""
+    return tuple(sorted(memories, key=lambda memory: -_weight(memory.importance, memory.decay)))
+
+
+def _weight(importance: float | None, decayed: float) -> float:
+    return (importance or 0.0) * decayed
+
+
+def _edits_of(connection: Connection, rows: Sequence[Any]) -> dict[str, Edit]:
+    wanted = sorted({row.edit_id for row in rows if row.edit_id})
+    return {row.id: edit_of(row) for row in select_in(connection, _EDITS, EditRow.id, wanted)}
 
 
 def _load_history(connection: Connection, profile_id: str, edits: dict[str, Edit]) -> tuple[Past, ...]:
-    past = TraitHistory.__table__.c
-    query = (
-        select(*past, ObservationRow.quote)
-        .outerjoin(ObservationRow, ObservationRow.id == past.ended_by)
-        .where(past.profile_id == profile_id)
-        .order_by(past.key, past.valid_to.desc(), past.id)
-    )
     return tuple(
         Past(
             key=row.key,
@@ -304,33 +279,13 @@ def _load_history(connection: Connection, profile_id: str, edits: dict[str, Edit
             edit=edits.get(row.edit_id),
             ending=edits.get(row.ended_by),
         )
-        for row in connection.execute(query)
+        for row in connection.execute(_HISTORY, {"profile_id": profile_id})
     )
 
 
-def _load_proofs(connection: Connection, condition: ColumnElement[bool]) -> dict[str, list[Proof]]:
-    """Trait or memory id → its evidence, newest first."""
-    query = (
-        select(
-            Evidence.trait_id, Evidence.memory_id, Evidence.value, Evidence.quote, Evidence.start_char,
-            Evidence.end_char, Evidence.occurred_at, Evidence.observation_id, Evidence.document_id,
-            ObservationRow.role, ObservationRow.fingerprint, DocumentRow.source, DocumentRow.origin, DocumentRow.kind,
-            DocumentRow.native_id, DocumentRow.metadata_, DocumentRow.position, FileRow.name.label("file"),
-            FileRow.sha256, ExtractionRow.model, ExtractionRow.extracted_at, ExtractionRow.run_id,
-        )
-        .join(ObservationRow, ObservationRow.id == Evidence.observation_id)
-        .join(DocumentRow, DocumentRow.id == Evidence.document_id)
-        .outerjoin(FileRow, FileRow.id == DocumentRow.file_id)
-        .outerjoin(
-            ExtractionRow,
-            (ExtractionRow.document_id == Evidence.document_id)
-            & (ExtractionRow.fingerprint == ObservationRow.fingerprint),
-        )
-        .where(condition)
-        .order_by(Evidence.occurred_at.desc(), Evidence.id)
-    )  # fmt: skip
-    proofs: dict[str, list[Proof]] = defaultdict(list)
-    for row in connection.execute(query):
+def _load_proofs(connection: Connection, column: InstrumentedAttribute[Any], values: Sequence[str]) -> _Proofs:
+    proofs: _Proofs = defaultdict(list)
+    for row in select_in(connection, _PROOFS, column, values):
         proofs[row.trait_id or row.memory_id].append(_proof(row))
     return proofs
 

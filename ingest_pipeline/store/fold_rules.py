@@ -10,12 +10,15 @@ FOLD = "fold"
 """The row of ``store_state`` that holds the rules' fingerprint."""
 
 
-def mark_outdated(engine: Engine, fingerprint: str) -> bool:
+_STORED = select(StateRow.value).where(StateRow.name == FOLD)
+
+
+def mark_outdated(where: Engine | Connection, fingerprint: str) -> bool:
     """Mark every profile as changed when they were folded by other rules than these, or nobody knows by which.
 
     Returns whether they were. Of several processes at once one does it.
     """
-    with reading(engine) as connection:
+    with reading(where) as connection:
         if stored_fingerprint(connection) == fingerprint:
             return False
 
@@ -32,8 +35,8 @@ def mark_outdated(engine: Engine, fingerprint: str) -> bool:
         connection.execute(update(Profile).values(changes=Profile.changes + 1))
         return True
 
-    return write(engine, mark)
+    return write(where, mark)
 
 
 def stored_fingerprint(connection: Connection) -> str | None:
-    return connection.execute(select(StateRow.value).where(StateRow.name == FOLD)).scalar()
+    return connection.execute(_STORED).scalar()

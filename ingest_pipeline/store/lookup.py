@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, bindparam, func, select, tuple_
 from sqlalchemy.orm import aliased
 
 from ingest_pipeline.errors import InvalidInput, ProfileNotFound
@@ -63,20 +63,24 @@ def storable(text: str) -> bool:
     return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
+_OF_ID = select(Profile.id, Profile.merged_into).where(Profile.id == bindparam("reference"))
+_OF_EXTERNAL_ID = select(Profile.id, Profile.merged_into).where(Profile.external_id == bindparam("reference"))
+
+
 def _by_id(connection: Connection, reference: str) -> str | None:
     try:
         profile_id = str(uuid.UUID(reference))
     except ValueError:
         return None
-    return _living(connection, select(Profile.id, Profile.merged_into).where(Profile.id == profile_id))
+    return _living(connection, _OF_ID, profile_id)
 
 
 def _by_external_id(connection: Connection, reference: str) -> str | None:
-    return _living(connection, select(Profile.id, Profile.merged_into).where(Profile.external_id == reference))
+    return _living(connection, _OF_EXTERNAL_ID, reference)
 
 
-def _living(connection: Connection, query: Select[Any]) -> str | None:
-    row = connection.execute(query).one_or_none()
+def _living(connection: Connection, query: Select[Any], reference: str) -> str | None:
+    row = connection.execute(query, {"reference": reference}).one_or_none()
     return str(row.merged_into or row.id) if row else None
 
 

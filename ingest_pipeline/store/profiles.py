@@ -8,7 +8,19 @@ from functools import cache
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, Update, bindparam, func, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    Update,
+    bindparam,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from ingest_pipeline.documents import Role
 from ingest_pipeline.edits import Edit
@@ -30,7 +42,7 @@ from ingest_pipeline.store.tables import (
     TraitHistory,
     TraitRow,
 )
-from ingest_pipeline.store.upsert import LISTED, batches, select_in, select_listed
+from ingest_pipeline.store.upsert import LISTED, batches, select_listed
 from ingest_pipeline.summary import TEMPLATE_VERSION
 
 
@@ -49,7 +61,7 @@ class Unfolded:
 
 
 def load_unfolded(
-    engine: Engine,
+    where: Engine | Connection,
     profiles: Sequence[str] | None = None,
     page: int = 500,
     as_of: datetime | None = None,
@@ -61,21 +73,27 @@ def load_unfolded(
     if profiles is not None:
         for ids in batches(sorted(profiles), page):
             if changed_only:
-                with reading(engine) as connection:
-                    query = select(Profile.id).where(or_(*_outdated(as_of)))
-                    ids = [row.id for row in select_in(connection, query, Profile.id, ids)]
+                with reading(where) as connection:
+                    found = connection.execute(_changed(), {"listed": ids, "as_of": as_of})
+                    ids = list(found.scalars())
             if ids:
-                yield _load_page(engine, ids)
+                yield _load_page(where, ids)
         return
-    for ids in unfolded_ids(engine, as_of, page):
-        yield _load_page(engine, ids)
+    for ids in unfolded_ids(where, as_of, page):
+        yield _load_page(where, ids)
 
 
-def unfolded_ids(engine: Engine, as_of: datetime, page: int = 500) -> Iterator[list[str]]:
+@cache
+def _changed() -> Select[Any]:
+    as_of = bindparam("as_of", type_=Profile.refold_at.type)
+    return select(Profile.id).where(or_(*_outdated(as_of)), Profile.id.in_(LISTED))
+
+
+def unfolded_ids(where: Engine | Connection, as_of: datetime, page: int = 500) -> Iterator[list[str]]:
     """Pages of the ids of profiles that are to be folded. Each is looked for only when it is asked for."""
     after = ""
     while True:
-        with reading(engine) as connection:
+        with reading(where) as connection:
             ids = _next_page(connection, as_of, after, page)
         if not ids:
             return
@@ -83,7 +101,7 @@ def unfolded_ids(engine: Engine, as_of: datetime, page: int = 500) -> Iterator[l
         after = ids[-1]
 
 
-def _outdated(as_of: datetime) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+def _outdated(as_of: datetime | BindParameter[datetime]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     """Each has an index of its own."""
     return Profile.changes != Profile.folded, Profile.refold_at <= as_of
 
@@ -136,8 +154,8 @@ def _profiles() -> Select[Any]:
     return select(Profile.id, Profile.partition_key, Profile.changes).where(Profile.id.in_(LISTED))
 
 
-def _load_page(engine: Engine, ids: Sequence[str]) -> list[Unfolded]:
-    with reading(engine) as connection:
+def _load_page(where: Engine | Connection, ids: Sequence[str]) -> list[Unfolded]:
+    with reading(where) as connection:
         profiles = list(select_listed(connection, _profiles(), ids))
         observed: dict[str, list[Observed]] = defaultdict(list)
         rejected: dict[str, dict[str, str | None]] = defaultdict(dict)
@@ -166,7 +184,7 @@ def _load_page(engine: Engine, ids: Sequence[str]) -> list[Unfolded]:
 
 
 def save_states(
-    engine: Engine,
+    where: Engine | Connection,
     states: Sequence[tuple[Unfolded, ProfileState]],
     fingerprint: str | None = None,
     summary_by: str = TEMPLATE_VERSION,
@@ -189,7 +207,7 @@ def save_states(
         _mark_folded(connection, mine, changed, now, counts)
         return [f for f in folded if held[f.profile_id]]
 
-    return write(engine, save)
+    return write(where, save)
 
 
 def _hold(connection: Connection, states: Sequence[Unfolded]) -> dict[str, bool]:

@@ -22,6 +22,10 @@ _MERGES = 3
 """How often a profile may be merged while its lock is waited for."""
 
 
+_LOCKED = select(Profile.id, Profile.merged_into).order_by(Profile.id).with_for_update()
+_KNOWN = select(DocumentRow.id, DocumentRow.wanted, DocumentRow.definitions)
+
+
 @dataclass(frozen=True, slots=True)
 class GivenText:
     """A text about a profile. ``source`` and ``metadata`` are the caller's own; ``wanted``, ``definitions``: as in
@@ -57,8 +61,7 @@ def save_texts(connection: Connection, texts: Sequence[GivenText]) -> list[str |
             before = rows.get(row["id"], row)
             rows[row["id"]] = row | _together(before, row)
     changed, redefined = set(), []
-    query = select(DocumentRow.id, DocumentRow.wanted, DocumentRow.definitions)
-    for known in select_in(connection, query, DocumentRow.id, sorted(rows)):
+    for known in select_in(connection, _KNOWN, DocumentRow.id, sorted(rows)):
         row = rows[known.id]
         row.update(_together({"wanted": known.wanted, "definitions": known.definitions}, row))
         if row["wanted"] != known.wanted:
@@ -90,11 +93,10 @@ def _row(given: GivenText, living: str, now: datetime) -> dict[str, Any]:
 
 def _hold(connection: Connection, profiles: Iterable[str]) -> dict[str, str]:
     """Lock the profiles until the transaction ends: each with the one it was merged into since its caller found it."""
-    query = select(Profile.id, Profile.merged_into).order_by(Profile.id).with_for_update()
     into = {profile: profile for profile in profiles}
     for _ in range(_MERGES):
         wanted = sorted(set(into.values()))
-        merged = {row.id: row.merged_into or row.id for row in select_in(connection, query, Profile.id, wanted)}
+        merged = {row.id: row.merged_into or row.id for row in select_in(connection, _LOCKED, Profile.id, wanted)}
         into = {profile: merged[now] for profile, now in into.items() if now in merged}
         if all(profile == living for profile, living in merged.items()):
             break

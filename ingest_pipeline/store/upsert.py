@@ -76,13 +76,18 @@ def select_in(
     values: Iterable[Any],
 ) -> Iterator[Row[Any]]:
     """The query's rows with ``column`` in ``values``, a bounded list at a time."""
-    for batch in batches(values, IN_LIST):
-        yield from connection.execute(query.where(column.in_(batch)))
+    yield from select_listed(connection, _listed(query, column), values)
 
 
 LISTED: BindParameter[Any] = bindparam("listed", expanding=True)
 """Stands for the list of a query that is made once, as in ``column.in_(LISTED)``: making one takes as long as asking
 it."""
+
+
+@lru_cache(maxsize=256)
+def _listed(query: Select[Any], column: ColumnElement[Any] | InstrumentedAttribute[Any]) -> Select[Any]:
+    """Made once for a query that is a constant."""
+    return query.where(column.in_(LISTED))
 
 
 def select_listed(connection: Connection, query: Select[Any], values: Iterable[Any]) -> Iterator[Row[Any]]:
