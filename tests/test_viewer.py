@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from fastapi.routing import APIRoute
@@ -331,6 +332,41 @@ def test_paths_take_ids_only(small: TestClient) -> None:
     assert small.get(f"/profiles/{profile}/facts/nothing").status_code == 404
     assert small.get("/static/../sessions.py").status_code == 404
     assert small.get("/static/%2e%2e%2fsessions.py").status_code == 404
+
+
+ODD = ["\x00", "\ud800", "a" * 3_000, "{{ 7 * 7 }}", "'%/../[\u202e😀"]
+
+
+def test_nothing_that_can_be_typed_breaks_a_page(client: TestClient) -> None:
+    """Into the address or a form: what makes no sense is refused in words."""
+    profile = ingest(client, "ana", SAID)
+    home = f"/profiles/{profile}"
+    memory = facts_of(client, profile).memories[0].id
+    forms = [
+        (f"{home}/merge", "other"), (f"{home}/split", "leaving"), (f"{home}/unmerge", "merge"),
+        (f"{home}/summary", "summary"), (f"{home}/memories", "content"), (f"{home}/memories", "type"),
+        (f"{home}/memories", "importance"), (f"{home}/facts/{memory}/revise", "content"),
+        (f"{home}/facts/location/set", "value"), (f"{home}/facts/interests/set", "value"),
+        (f"{home}/facts/location/confirm", "value"), (f"{home}/facts/location/reject", "value"),
+        (f"{home}/facts/location/unreject", "value"), (f"{home}/forget", "sure"), ("/login", "name"),
+    ]  # fmt: skip
+    for text in ODD:
+        typed = quote(text, safe="", errors="surrogatepass")
+        for path in (
+            "/profiles?q={}",
+            "/profiles/{}",
+            f"{home}/facts/{{}}",
+            f"{home}/documents/{{}}",
+            "/login?next={}",
+        ):
+            assert client.get(path.format(typed)).status_code in (200, 400, 404), (path, text)
+        token = token_of(client.get("/login").text)
+        for path, field in forms:
+            body = f"token={token}&{field}={typed}"
+            headers = {"Content-Type": "application/x-www-form-urlencoded"}
+            response = client.post(path, content=body, headers=headers)
+            assert response.status_code in (200, 400, 403, 404), (path, field, text)
+            assert "49" not in re.findall(r"<h1.*?</h1>", response.text, re.S)[0], "a template in a text is text"
 
 
 def test_a_document_is_shown_on_its_own_profile_only(small: TestClient) -> None:

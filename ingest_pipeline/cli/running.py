@@ -65,6 +65,7 @@ def _show_examples() -> None:
     say("Go on with:", style="bold")
     for command in ("ingest profiles", f"ingest show {person}", f"ingest why {person} location", "ingest status"):
         say(f"  {_here(command)}")
+    say(f"  {_here('ingest serve')}    shows all of it in a browser, on http://localhost:8000")
     say("or `make dev`, which opens the Dagster UI.")
 
 

@@ -102,6 +102,8 @@ def ambiguous_identifier() -> InvalidInput:
 
 def find_identifiers(connection: Connection, reference: str) -> list[Row[Any]]:
     """What an identifier that somebody wrote may mean, likeliest first: (id, kind, value, profile_id, ambiguous)."""
+    if not storable(reference):
+        return []
     pairs = spellings(reference)
     i = IdentifierRow
     query = select(i.id, i.kind, i.value, i.profile_id, i.ambiguous).where(tuple_(i.kind, i.value).in_(pairs))
