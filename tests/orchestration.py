@@ -30,7 +30,8 @@ Event = Mapping[str, Any]
 class Stumbling:
     """The extractor inside, but for documents that hold a word of ``$INGEST_HOME/stumble``, a line ``what:word`` each.
 
-    ``fail`` makes the document fail, ``stop`` raises ConfigurationError, ``crash`` raises RuntimeError, once.
+    ``fail`` makes the document fail, ``refuse`` makes it fail for a reason that stays, ``stop`` raises
+    ConfigurationError, ``crash`` raises RuntimeError, once.
     """
 
     inside: Extractor
@@ -54,8 +55,9 @@ class Stumbling:
         words = dict(line.split(":")[::-1] for line in script.read_text().split()) if script.exists() else {}
         for document in documents:
             what = next((what for word, what in words.items() if word in document.text), None)
-            if what == "fail":
-                yield Extraction(document.id, Status.FAILED, reason="no_answer")
+            if what in ("fail", "refuse"):
+                reason = "no_answer" if what == "fail" else "refused"
+                yield Extraction(document.id, Status.FAILED, reason=reason)
                 continue
             if what == "stop":
                 raise ConfigurationError("the budget of 1 USD is spent; raise INGEST_BUDGET_USD")
