@@ -124,7 +124,7 @@ def serving(home: str, address: str, database: str) -> Iterator[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INGEST_")}
     environment |= {"INGEST_HOME": home, "INGEST_UPSTREAM_BASE_URL": address, "INGEST_PROXY_RPM": "1000000"}
     environment |= {"INGEST_DATABASE_URL": database} if database else {}
-    command = [Path(sys.executable).with_name("ingest"), "serve", "--port", str(port)]
+    command = [str(Path(sys.executable).with_name("ingest")), "serve", "--port", str(port)]
     null = subprocess.DEVNULL
     process = subprocess.Popen(command, env=environment, stdout=null, stderr=null)  # noqa: S603
     try:

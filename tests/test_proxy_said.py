@@ -10,7 +10,7 @@ from sqlalchemy import Engine, delete, select
 
 from ingest_pipeline.documents import Role
 from ingest_pipeline.proxy.said import Said, message_text, read_said
-from ingest_pipeline.store.conversations import load_unextracted, save_said
+from ingest_pipeline.store.conversations import find_new, load_unextracted, save_said
 from ingest_pipeline.store.direct import create_profile
 from ingest_pipeline.store.engine import reading
 from ingest_pipeline.store.tables import DocumentRow
@@ -95,6 +95,10 @@ def test_texts_are_the_text_parts() -> None:
     assert message_text(assistant(None)) == ""
 
 
+def store(engine: Engine, profile: str, said: list[Said], metadata: dict[str, Any], now: datetime) -> list[str]:
+    return save_said(engine, profile, find_new(engine, said), metadata, now)
+
+
 def stored(engine: Engine) -> list[str]:
     with reading(engine) as connection:
         query = select(DocumentRow.text).order_by(DocumentRow.occurred_at, DocumentRow.text)
@@ -105,7 +109,7 @@ def test_what_was_said_before_comes_in_with_the_first_request(engine: Engine) ->
     """In its order, just before what is said now; each as pending, of source direct."""
     profile = create_profile(engine, "ana")
     messages = [user("a"), assistant("?"), user("b"), assistant("?"), user("c")]
-    new = save_said(engine, profile, read_said("ana", messages), {"model": "m"}, NOW)
+    new = store(engine, profile, read_said("ana", messages), {"model": "m"}, NOW)
     assert stored(engine) == ["a", "b", "c"]
     assert [document for _, document in load_unextracted(engine, "f", 10)] == new
     with reading(engine) as connection:
@@ -130,9 +134,9 @@ def test_what_was_said_before_comes_in_with_the_first_request(engine: Engine) ->
 )
 def test_only_what_is_new_is_stored(engine: Engine, second: list[Any], new: list[str]) -> None:
     profile = create_profile(engine, "ana")
-    save_said(engine, profile, read_said("ana", [user("by phone")]), {}, NOW)
+    store(engine, profile, read_said("ana", [user("by phone")]), {}, NOW)
     before = stored(engine)
-    save_said(engine, profile, read_said("ana", second), {}, NOW)
+    store(engine, profile, read_said("ana", second), {}, NOW)
     after = stored(engine)
     for text in before:
         after.remove(text)
@@ -141,12 +145,12 @@ def test_only_what_is_new_is_stored(engine: Engine, second: list[Any], new: list
 
 def test_two_users_may_say_the_same(engine: Engine) -> None:
     for name in ("ana", "bo"):
-        save_said(engine, create_profile(engine, name), read_said(name, [user("hi")]), {}, NOW)
+        store(engine, create_profile(engine, name), read_said(name, [user("hi")]), {}, NOW)
     assert stored(engine) == ["hi", "hi"]
 
 
 def test_nothing_is_kept_of_a_profile_that_is_gone(engine: Engine) -> None:
-    assert save_said(engine, "6f1c9a52-0a0e-4d0b-9b61-3f5b1d6d7c11", read_said("x", [user("a")]), {}, NOW) == []
+    assert store(engine, "6f1c9a52-0a0e-4d0b-9b61-3f5b1d6d7c11", read_said("x", [user("a")]), {}, NOW) == []
     assert stored(engine) == []
 
 
@@ -181,6 +185,6 @@ def test_a_conversation_in_any_window_is_stored_once(
         expected.add((conversation[-1]["content"] if conversation else "", said))
         conversation.append(user(said))
         for _ in range(times):
-            save_said(one_engine, profile, read_said("ana", conversation[-window:]), {}, NOW)
+            store(one_engine, profile, read_said("ana", conversation[-window:]), {}, NOW)
         conversation.append(assistant(answered))
     assert sorted(stored(one_engine)) == sorted(said for _, said in expected)

@@ -94,8 +94,9 @@ class Forwarder:
 
     async def send(self, upstream: Upstream, body: Mapping[str, Json]) -> Whole | Stream:
         """``body`` as ``check_translatable`` let pass. Raises UpstreamFailed."""
-        # Importing it takes seconds.
-        litellm = await anyio.to_thread.run_sync(load_litellm)
+        if not self._clients:  # importing it takes seconds
+            await anyio.to_thread.run_sync(load_litellm)
+        litellm = load_litellm()
         from openai import OpenAIError  # the base of litellm's exceptions
 
         arguments = self._arguments(upstream, body)

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio.to_thread
 from sqlalchemy.exc import DBAPIError
@@ -32,7 +32,7 @@ from ingest_pipeline.proxy.injection import Known, injected
 from ingest_pipeline.proxy.request import ChatRequest, check_model, find_reference, read_request
 from ingest_pipeline.proxy.said import Said, read_said
 from ingest_pipeline.proxy.upstream import Upstream, choose_upstream, configured_upstream
-from ingest_pipeline.store.conversations import load_known, load_unextracted, save_said
+from ingest_pipeline.store.conversations import find_new, load_known, load_unextracted, save_said
 from ingest_pipeline.store.definitions import profile_schema
 from ingest_pipeline.store.direct import create_profile
 from ingest_pipeline.store.lookup import find_profile
@@ -41,6 +41,8 @@ THREADS = 4
 """Profiles that are extracted at once in the background of one process."""
 
 DONE = b"data: [DONE]\n\n"
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -101,6 +103,8 @@ class ChatProxy:
         said is stored.
         """
         turn = await anyio.to_thread.run_sync(self._prepare, data, headers)
+        # While the upstream answers.
+        new = self._spawn(anyio.to_thread.run_sync(self._find_new, turn))
         try:
             answer = await self._forwarder.send(turn.upstream, turn.body)
         except UpstreamFailed as failure:
@@ -108,10 +112,13 @@ class ChatProxy:
             self._spawn(self._settle_failed(turn, failure))
             raise
         # Whatever becomes of the caller's connection.
-        stored = self._spawn(self._store(turn))
+        stored = self._spawn(self._store(turn, new))
         if isinstance(answer, Whole):
-            self._spawn(self._settle(turn, answer.usage, 0))
-            await asyncio.shield(stored)
+            try:
+                await asyncio.shield(stored)
+            finally:
+                # Not at the same time: on SQLite one would wait for the other.
+                self._spawn(self._settle(turn, answer.usage, 0))
             return answer.content
         frames = self._relay(turn, answer, stored)
         # Begun here, so that it is brought to an end even when nobody takes the rest.
@@ -171,27 +178,32 @@ class ChatProxy:
         if turn.ticket is not None:
             await anyio.to_thread.run_sync(self._accounts.failed, turn.ticket, failure)
 
-    async def _store(self, turn: _Turn) -> None:
-        if not turn.request.options.skip_extraction:
-            await anyio.to_thread.run_sync(self._save, turn)
+    def _find_new(self, turn: _Turn) -> list[Said]:
+        if turn.request.options.skip_extraction:
+            return []
+        return find_new(self.pipeline.engine, read_said(turn.reference, turn.request.messages))
 
-    def _save(self, turn: _Turn) -> None:
-        said: list[Said] = read_said(turn.reference, turn.request.messages)
+    async def _store(self, turn: _Turn, new: "asyncio.Task[list[Said]]") -> None:
+        said = await new
+        if said:
+            await anyio.to_thread.run_sync(self._save, turn, said)
+
+    def _save(self, turn: _Turn, said: list[Said]) -> None:
         metadata = {"source": None, "metadata": turn.request.metadata or None, "model": turn.request.model}
         definitions = turn.request.options.definitions
-        new = save_said(self.pipeline.engine, turn.profile_id, said, metadata, turn.at, definitions)
-        self.background.add(turn.profile_id, new)
+        documents = save_said(self.pipeline.engine, turn.profile_id, said, metadata, turn.at, definitions)
+        self.background.add(turn.profile_id, documents)
 
     def _extract(self, profile_id: str, documents: Sequence[str]) -> None:
         extract_stored(self.pipeline, profile_id, documents)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:

@@ -66,16 +66,14 @@ def save_said(
     now: datetime,
     definitions: str | None = None,
 ) -> list[str]:
-    """Store what is new of it and return those documents' ids; all of it or nothing.
+    """Store what ``find_new`` found and return the documents' ids; all of it or nothing.
 
     Nothing when the profile was erased meanwhile. ``definitions``: as in ``documents``. ``now`` dates what was said;
     what was said earlier in the same conversation comes a moment before it, since nobody says when.
     """
-    with reading(engine) as connection:
-        new = _unknown(connection, said)
-    if not new:
+    if not said:
         return []
-    latest = max(each.position for each in new)
+    latest = max(each.position for each in said)
 
     def save(connection: Connection) -> None:
         # It may have been merged since the caller found it.
@@ -83,19 +81,21 @@ def save_said(
         erased = load_erased(connection)
         blank = erased.blank if erased else str
         shared = {"profile_id": holder, "given_to": profile_id, "metadata": dict(metadata), "definitions": definitions}
-        rows = [_row(each, blank(each.text), now, now - (latest - each.position) * _TICK) | shared for each in new]
+        rows = [_row(each, blank(each.text), now, now - (latest - each.position) * _TICK) | shared for each in said]
         upsert(connection, DocumentRow, rows)
 
     try:
         write(engine, save)
     except ProfileNotFound:
         return []
-    return [each.id for each in new]
+    return [each.id for each in said]
 
 
-def _unknown(connection: Connection, said: Sequence[Said]) -> list[Said]:
+def find_new(engine: Engine, said: Sequence[Said]) -> list[Said]:
+    """What of it is not stored yet."""
     query = select(DocumentRow.id, DocumentRow.record_key)
-    known = list(select_in(connection, query, DocumentRow.record_key, {each.record_key for each in said}))
+    with reading(engine) as connection:
+        known = list(select_in(connection, query, DocumentRow.record_key, {each.record_key for each in said}))
     ids, words = {row.id for row in known}, {row.record_key for row in known}
     return [each for each in said if each.id not in ids and (each.now or each.record_key not in words)]
 
