@@ -3,7 +3,9 @@
 import asyncio
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -299,6 +301,26 @@ def test_one_worker_at_a_time_and_the_next_when_it_died(pipeline: Pipeline) -> N
     assert work_once(pipeline, RUNNING)
     assert told(pipeline, job) == ("done", 2, 2, 0, None)
     assert not work_once(pipeline, RUNNING)
+
+
+def test_of_many_that_ask_at_once_one_gets_it(pipeline: Pipeline) -> None:
+    job = upload(pipeline, "I live in Lisbon.")
+    at_once = threading.Barrier(4)
+
+    def ask(n: int) -> str | None:
+        at_once.wait()
+        return claim(pipeline.engine, f"00000000-0000-4000-8000-00000000001{n}")
+
+    with ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(ask, range(4)))
+    assert Counter(got) == {job: 1, None: 3}
+
+
+def test_a_server_that_starts_goes_on_with_what_another_left(pipeline: Pipeline, database_url: str) -> None:
+    job = upload(pipeline, "I live in Lisbon.")
+    with serving(database_url, pipeline.settings.home) as client:
+        assert counts(finished(client, job)["job"]) == (1, 1, 0, 1, 0)
+        assert client.get("/api/profiles/ana/traits").json()["traits"]
 
 
 def test_a_batch_whose_receiver_died_is_worked_on_as_far_as_it_came(pipeline: Pipeline) -> None:

@@ -24,7 +24,13 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
+def _requires(*names: str) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"required": list(names)})
+
+
 class IngestBody(Body):
+    model_config = _requires("data")
+
     data: Json = _field("The text, at most 102,400 bytes of UTF-8.", type="string", minLength=1)
     source: Json = _field("Where it comes from, in your own words.", type="string")
     metadata: Json = _field("Kept with the text, at most 16 KB.", type="object")
@@ -41,23 +47,33 @@ class IngestBody(Body):
 class BatchLine(IngestBody):
     """A line of a batch."""
 
+    model_config = _requires("profile", "data")
+
     profile: Json = _field("An id, an external id or an identifier such as an e-mail address.", type="string")
 
 
 class ProfileBody(Body):
+    model_config = _requires("externalId")
+
     externalId: Json = _field("Your own id of the person.", type="string", minLength=1, maxLength=255)
 
 
 class SummaryBody(Body):
+    model_config = _requires("summary")
+
     summary: Json = _field("Stays until it is changed by hand.", type="string", minLength=1)
 
 
 class TraitBody(Body):
+    model_config = _requires("value")
+
     value: Json = _field("As the trait schema has it.")
     confidence: Json = _field("0 to 1; as sure as can be, if left out.", type="number", minimum=0, maximum=1)
 
 
 class MemoryBody(Body):
+    model_config = _requires("content", "type")
+
     content: Json = _field("One sentence.", type="string", minLength=1)
     type: Json = _field("What kind of memory.", type="string", enum=[t.value for t in MemoryType])
     importance: Json = _field("0 to 1; what is usual for its type, if left out.", type="number", minimum=0, maximum=1)

@@ -32,15 +32,25 @@ STATUS = {
     "rate_limited": 503,
     "budget_exhausted": 503,
     "internal_error": 503,
-    "upstream_not_allowed": 403,
+    "configuration_error": 503,
+    "foreign_request": 403,
 }
 """Of codes that are neither 404 (they end so) nor 400."""
 
-EVERYWHERE = ("missing_api_key", "invalid_api_key", "rate_limit_exceeded", "internal_error", "invalid_actor")
+EVERYWHERE = (
+    "invalid_actor",
+    "missing_api_key",
+    "invalid_api_key",
+    "foreign_request",
+    "rate_limit_exceeded",
+    "internal_error",
+    "configuration_error",
+)
 """Codes of every call that asks for the key."""
 
 _SAID = {
     401: "No key, or a wrong one.",
+    403: "Another site asks, or asks for a server that is not allowed.",
     404: "There is no such thing.",
     429: "Too many requests; `Retry-After` says when to go on.",
     503: "Try again later; `Retry-After` says when.",

@@ -88,7 +88,7 @@ def _written(example: Json) -> str | None:
 def _parameter(entry: Mapping[str, Any], schemas: Mapping[str, Any]) -> Field:
     schema = entry.get("schema", {})
     place = {"path": "in the path", "query": "in the query", "header": "a header"}[entry["in"]]
-    said = ". ".join(part for part in (place, entry.get("description", ""), _limits(schema)) if part)
+    said = _sentences(place, entry.get("description", ""), _limits(schema))
     return Field(entry["name"], _kind(schema, schemas), entry.get("required", False), said)
 
 
@@ -104,7 +104,7 @@ def _fields(schema: Mapping[str, Any], schemas: Mapping[str, Any], within: str =
         yield from _fields(schema.get("items", {}), schemas, f"{within}[]", depth)
     for name, entry in schema.get("properties", {}).items():
         place = f"{within}.{name}" if within else name
-        said = ". ".join(part for part in (entry.get("description", ""), _limits(entry)) if part)
+        said = _sentences(entry.get("description", ""), _limits(entry))
         yield Field(place, _kind(entry, schemas), name in schema.get("required", ()), said)
         if depth < MAX_DEPTH:
             yield from _fields(entry, schemas, place, depth + 1)
@@ -127,8 +127,13 @@ def _kind(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
     return f"{plain.get('format', plain.get('type', 'any'))}{or_null}"
 
 
+def _sentences(*parts: str) -> str:
+    return " ".join(f"{part[:1].upper()}{part[1:].removesuffix('.')}." for part in parts if part)
+
+
 def _limits(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return f"one of {', '.join(map(str, schema['enum']))}"
     said = {"minimum": "at least", "maximum": "at most", "default": "default"}
-    return ", ".join(f"{words} {schema[name]}" for name, words in said.items() if schema.get(name) not in (None, ""))
+    given = ((words, schema[name]) for name, words in said.items() if schema.get(name) not in (None, ""))
+    return ", ".join(f"{words} {value if isinstance(value, str) else json.dumps(value)}" for words, value in given)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ingest_pipeline.api.pages.chart import money
 from ingest_pipeline.api.pages.sessions import COOKIE, LASTS_S
@@ -96,7 +96,7 @@ def environment() -> Environment:
     )
     made.filters |= {
         "value": value_text, "day": day, "moment": moment, "number": number, "count": count,
-        "role": voice, "money": money,
+        "role": voice, "money": money, "coded": coded,
     }  # fmt: skip
     made.globals |= {"static": static_path, "kind_of": kind_of}
     return made
@@ -157,6 +157,13 @@ _VOICES = {
 
 def voice(role: str) -> str:
     return _VOICES.get(role, role)
+
+
+def coded(text: str) -> Markup:
+    """Text with `code` in it."""
+    parts = text.split("`")
+    marked = (Markup("<code>{}</code>").format(part) if n % 2 else escape(part) for n, part in enumerate(parts))
+    return Markup("").join(marked)
 
 
 STATIC = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
