@@ -37,6 +37,9 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+PATIENCE_MS = 60_000
+"""How long something may take to show; the machine may be busy."""
+
 LONG = f"dora.{'van' * 20}@x.example"
 DESKTOP, PHONE = (1280, 900), (360, 740)
 
@@ -115,6 +118,7 @@ def browser() -> Iterator[Browser]:
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
     if found is None:
         pytest.skip(f"no browser on PATH: install chromium (looked for {', '.join(NAMES)})")
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
         yield browser
@@ -141,7 +145,7 @@ class Watched:
 
     def __init__(self, context: BrowserContext, address: str) -> None:
         self.page = context.new_page()
-        self.page.set_default_timeout(10_000)
+        self.page.set_default_timeout(PATIENCE_MS)
         self.requests: list[str] = []
         self.complaints: list[str] = []
         self._address = address
@@ -315,7 +319,7 @@ def test_a_retry_is_started_and_watched(watched: Watched, site: Site) -> None:
     page = watched.go("/status")
     page.get_by_role("button", name="Retry now").click()
     expect(page.get_by_text("A retry is going on")).to_be_visible()
-    expect(page.get_by_text("everything that could be done is done")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("everything that could be done is done")).to_be_visible()
     expect(page.get_by_text("Nothing is pending, nothing has failed.")).to_be_visible()
     page.goto(f"{site.address}/profiles?q=dora")
     expect(page.get_by_role("link", name="Dora", exact=True)).to_be_visible()

@@ -18,7 +18,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes; limits hold over all of them.")] = 1,
 ) -> None:
-    """Serve the ingest endpoint and the profile API."""
+    """Serve the viewer, the ingest endpoint, the profile API and the LLM proxy."""
     import uvicorn
 
     settings = load_settings()

@@ -17,7 +17,7 @@ from ingest_pipeline.store.audit_log import check_actor
 
 router = APIRouter(include_in_schema=False)
 
-_OURS = re.compile(r"/(?:profiles|status|duplicates)(?:/[\w.-]+)*")
+_OURS = re.compile(r"/(?:profiles|status|duplicates)(?:/[\w-][\w.-]*)*")
 _YEAR_S = 365 * 24 * 3600
 
 
