@@ -400,6 +400,17 @@ def test_traits_are_decided_by_hand(client: TestClient) -> None:
     assert value_of(client, profile, "interests") == ["chess"]
 
 
+def test_traits_that_came_with_a_text_are_decided_as_any(small: TestClient) -> None:
+    seat = {"key": "seat", "label": "Seat", "valueType": "enum", "enumValues": ["window", "aisle"], "description": "x"}
+    profile = ingest(small, "ana")
+    small.post(f"/api/profiles/{profile}/ingest", json={"data": SAID, "traits": [seat]})
+    home = f"/profiles/{profile}"
+    assert "<option>aisle</option>" in small.get(f"{home}/facts/seat").text
+    assert "Seat saved" in send(small, f"{home}/facts/seat/set", value="aisle").text
+    assert value_of(small, profile, "seat") == "aisle"
+    assert "Seat rejected" in send(small, f"{home}/facts/seat/reject").text
+
+
 def test_what_is_refused_is_said_where_it_was_tried(small: TestClient) -> None:
     profile = ingest(small, "ana", SAID)
     home = f"/profiles/{profile}"

@@ -14,6 +14,7 @@ from ingest_pipeline.documents import Json
 from ingest_pipeline.editing import Decided
 from ingest_pipeline.editing.standing import standing
 from ingest_pipeline.errors import InvalidInput
+from ingest_pipeline.extraction.traits import TraitSchema
 from ingest_pipeline.store.edits import load_edits
 
 router = APIRouter(include_in_schema=False, prefix="/profiles/{profile}")
@@ -62,7 +63,7 @@ def clear(request: Request, profile: str, reference: str, visit: Changing, back:
 @router.post("/facts/{reference}/set")
 def set_trait(request: Request, profile: str, reference: str, visit: Changing, value: Text = "") -> Response:
     """The elements of a many-valued trait are one per line."""
-    trait = visit.schema.get(reference)
+    trait = visit.schema_of(visit.living(profile)).get(reference)
     given: Json = value.strip() or None
     if trait and trait.value_type == "array":
         given = [line.strip() for line in value.splitlines() if line.strip()] or None
@@ -144,24 +145,24 @@ def _decide(
     undo: bool = False,
 ) -> Response:
     """Carry it out and say so. What was refused is said in the same place, where it can be put right."""
-    visit.living(profile)  # ProfileNotFound is a page of its own
+    schema = visit.schema_of(visit.living(profile))  # ProfileNotFound is a page of its own
     own = f"/profiles/{profile}/facts/{reference}"
-    name = label_of(visit.schema, reference) if visit.schema.get(reference) else "Memory"
+    name = label_of(schema, reference) if schema.get(reference) else "Memory"
     name = "Summary" if reference == "summary" else name
     try:
         done = work()
     except InvalidInput as error:
         goal = own if back == "fact" else f"/profiles/{profile}{place}"
-        said = str(error).replace(reference, name) if visit.schema.get(reference) else str(error)
+        said = str(error).replace(reference, name) if schema.get(reference) else str(error)
         return turn_to(goal, request, Notice(f"{said[:1].upper()}{said[1:]}.", bad=True))
-    there = back == "fact" and (done.after is not None or visit.schema.get(reference) is not None)
+    there = back == "fact" and (done.after is not None or schema.get(reference) is not None)
     goal = own if there else f"/profiles/{done.profile.id}{place}"
-    notice = Notice(said.format(name), undo=f"{own}/unreject" if undo and _is_only(visit, done) else None)
+    notice = Notice(said.format(name), undo=f"{own}/unreject" if undo and _is_only(visit, done, schema) else None)
     return turn_to(goal, request, notice)
 
 
-def _is_only(visit: Visit, done: Decided) -> bool:
+def _is_only(visit: Visit, done: Decided, schema: TraitSchema) -> bool:
     """Whether what was rejected just now is all that is rejected of this trait: an undo takes back all of it."""
-    stands = standing(load_edits(visit.engine, done.profile.id), visit.schema)
+    stands = standing(load_edits(visit.engine, done.profile.id), schema)
     just_now = {edit.id for edit in done.edits}
     return all(edit.id in just_now for (key, _), edit in stands.rejected.items() if key == done.edits[0].key)

@@ -16,6 +16,7 @@ from ingest_pipeline.api.pages.visits import Visit, Visited
 from ingest_pipeline.documents import Segment
 from ingest_pipeline.editing.standing import standing
 from ingest_pipeline.errors import InvalidInput
+from ingest_pipeline.extraction.traits import TraitSchema
 from ingest_pipeline.store.audit_log import Audited
 from ingest_pipeline.store.contributions import Contribution, DocumentFacts, load_document_facts
 from ingest_pipeline.store.edits import load_edits
@@ -53,10 +54,11 @@ def fact(
     living = visit.living(profile)
     if living != profile:
         return turn_to(f"/profiles/{living}/facts/{reference}")
-    found, history = _find(visit, living, reference)
-    trait = visit.schema.get(found.key if found and found.kind == "trait" else reference)
+    schema = visit.schema_of(living)
+    found, history = _find(visit, living, reference, schema)
+    trait = schema.get(found.key if found and found.kind == "trait" else reference)
     edits = load_edits(visit.engine, living)
-    stands = standing(edits, visit.schema)
+    stands = standing(edits, schema)
     proofs = found.proofs if found else ()
     paging = Paging(number, PROOFS_PER_PAGE, len(proofs), f"/profiles/{living}/facts/{reference}")
     shown = proofs[paging.first - 1 if paging.total else 0 : paging.last]
@@ -69,7 +71,7 @@ def fact(
         fact=found,
         history=history,
         trait=trait,
-        label=label_of(visit.schema, found.key if found else reference),
+        label=label_of(schema, found.key if found else reference),
         evidence=_show(visit, found, shown) if found else [],
         paging=paging,
         rejected=[edit for (key, _), edit in stands.rejected.items() if key == reference],
@@ -84,14 +86,14 @@ def name_of(visit: Visit, profile: str) -> str:
     return str(row.display_name or row.external_id or "Nameless")
 
 
-def _find(visit: Visit, profile: str, reference: str) -> tuple[Fact | None, tuple[Past, ...]]:
+def _find(visit: Visit, profile: str, reference: str, schema: TraitSchema) -> tuple[Fact | None, tuple[Past, ...]]:
     """Recorded before it is shown. Raises InvalidInput (``fact_not_found``)."""
     try:
         found, history = load_fact(visit.engine, profile, reference)
     except InvalidInput as error:
         history = load_past(visit.engine, profile, reference)
         visit.record(Audited.WHY, profile, found=False)
-        if not history and visit.schema.get(reference) is None:
+        if not history and schema.get(reference) is None:
             raise InvalidInput("fact_not_found", "This profile has no such trait or memory; it may be gone.") from error
         return None, history
     visit.record(Audited.WHY, profile, kind=found.kind, key=found.key)
@@ -142,6 +144,7 @@ def document(
     if found.profile_id is None or found.profile_id != visit.living(profile):
         raise InvalidInput("document_not_found", "This profile has no such document; it may be another's now.")
     visit.record(Audited.DOCUMENT, found.profile_id)
+    schema = visit.schema_of(found.profile_id)
     claims = list(found.contributions)
     spans = [(one.start, one.end) for one in claims]
     return page(
@@ -154,7 +157,7 @@ def document(
         turns=list(turns(found.text, found.segments, spans)),
         claims=claims,
         first=_first(claims, claim),
-        labels={one.key: label_of(visit.schema, one.key) for one in claims},
+        labels={one.key: label_of(schema, one.key) for one in claims},
         record_url=visit.settings.record_urls.of_record(found.origin, found.kind, found.native_id, found.metadata),
         runs=_runs(visit, found),
     )

@@ -31,7 +31,7 @@ def show(
         return turn_to(f"/profiles/{living}")
     facts = load_facts(visit.engine, living)
     visit.record(Audited.SHOW, living)
-    view = view_profile(facts, load_edits(visit.engine, living), visit.schema, every)
+    view = view_profile(facts, load_edits(visit.engine, living), visit.schema_of(living), every)
     return page(
         request,
         visit,

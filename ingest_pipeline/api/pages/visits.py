@@ -16,6 +16,7 @@ from ingest_pipeline.errors import IngestError, ProfileNotFound
 from ingest_pipeline.extraction.traits import TraitSchema
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.audit_log import Audited, Via, append
+from ingest_pipeline.store.definitions import profile_schema
 from ingest_pipeline.store.lookup import find_profile
 
 
@@ -55,6 +56,10 @@ class Visit:
     @property
     def schema(self) -> TraitSchema:
         return self.services.pipeline.schema
+
+    def schema_of(self, profile: str) -> TraitSchema:
+        """With the traits that were given with the profile's own texts."""
+        return profile_schema(self.engine, profile, self.schema)
 
     @property
     def editor(self) -> Editor:
