@@ -24,7 +24,7 @@ def web_address(address: str | None) -> str | None:
         return None
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.hostname or "{" in parts.netloc or "}" in parts.netloc:
-        raise ValueError("write a web address such as https://crm.example.com, with placeholders in its path only")
+        raise ValueError("write a web address such as https://crm.example.com, without a placeholder in its host")
     return address.rstrip("/")
 
 

@@ -11,10 +11,13 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// A form is sent once.
+// A double click sends a form once.
+const AGAIN_MS = 3000;
 document.addEventListener("submit", (event) => {
-  if (event.target.dataset.sent) event.preventDefault();
-  event.target.dataset.sent = "yes";
+  const form = event.target;
+  if (form.dataset.sent) event.preventDefault();
+  form.dataset.sent = "yes";
+  setTimeout(() => delete form.dataset.sent, AGAIN_MS);
 });
 window.addEventListener("pageshow", () => {
   for (const form of document.forms) delete form.dataset.sent;
