@@ -1,10 +1,11 @@
 """What the LLM proxy adds to a call: OpenAI's client through it beside litellm asking the same upstream directly.
 
-    python benchmarks/proxy.py [--calls 300] [--database postgresql://…] [--latency 0]
+    python benchmarks/proxy.py [--calls 300] [--database postgresql://…] [--latency 0.05]
 
 A loopback upstream and `ingest serve` run as processes of their own. Calls alternate, so that what else the machine
 does strikes both alike. Every call says something new of one of 50 profiles that are known already: each one injects,
-stores and is extracted afterwards (offline) while the next one is under way. Figures are milliseconds.
+stores and is extracted afterwards (offline) while the next one is under way. Figures are milliseconds; on a machine
+that does much else p10 says more than p50.
 """
 
 import argparse
@@ -33,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=300)
     parser.add_argument("--database", default="", help="a PostgreSQL URL; SQLite if left out")
-    parser.add_argument("--latency", type=float, default=0.0, help="seconds that the upstream takes")
+    parser.add_argument("--latency", type=float, default=0.05, help="seconds that the upstream takes")
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as home,
@@ -44,12 +45,12 @@ def main() -> None:
 
 
 def measure(address: str, proxy: str, calls: int) -> None:
-    direct, through = litellm_call(address), openai_call(f"{proxy}/v1")
+    call, chat = litellm_call(address), openai_call(f"{proxy}/v1")
     asked: dict[str, Callable[[int], Any]] = {
-        "direct": partial(direct, stream=False),
-        "proxy": partial(through, stream=False),
-        "direct stream": lambda number: list(direct(number, stream=True)),
-        "proxy stream": lambda number: list(through(number, stream=True)),
+        "direct": partial(call, stream=False),
+        "proxy": partial(chat, stream=False),
+        "direct stream": lambda number: list(call(number, stream=True)),
+        "proxy stream": lambda number: list(chat(number, stream=True)),
     }
     for number in range(2 * PROFILES):
         for ask in asked.values():
@@ -62,10 +63,12 @@ def measure(address: str, proxy: str, calls: int) -> None:
             taken[name].append(1000 * (time.perf_counter() - began))
     for name, times in taken.items():
         cuts = statistics.quantiles(times, n=100)
-        say(f"{name:14} p50 {cuts[49]:6.1f}   p90 {cuts[89]:6.1f}   p99 {cuts[98]:6.1f}")
+        say(f"{name:14} p10 {cuts[9]:6.1f}   p50 {cuts[49]:6.1f}   p90 {cuts[89]:6.1f}   p99 {cuts[98]:6.1f}")
     for kind in ("", " stream"):
-        added = statistics.median(taken[f"proxy{kind}"]) - statistics.median(taken[f"direct{kind}"])
-        say(f"added at p50{kind}: {added:.1f} (aim: at most {AIM_MS:.0f}) {'ok' if added <= AIM_MS else 'MISSED'}")
+        through, direct = (statistics.quantiles(taken[f"{name}{kind}"], n=100) for name in ("proxy", "direct"))
+        added, undisturbed = through[49] - direct[49], through[9] - direct[9]
+        verdict = "ok" if added <= AIM_MS else "MISSED"
+        say(f"added at p50{kind}: {added:.1f} (aim: at most {AIM_MS:.0f}) {verdict}; at p10: {undisturbed:.1f}")
 
 
 def messages(number: int) -> Any:

@@ -32,6 +32,7 @@ def running() -> Iterator[Upstream]:
 def upstream(running: Upstream) -> Upstream:
     running.asked.clear()
     running.refusal = None
+    running.answer = None
     running.breaks_off = False
     return running
 
@@ -365,6 +366,48 @@ def test_other_providers_take_a_key_and_what_can_be_translated(
     response = chat(client, headers, **body)
     assert (response.status_code, response.json()["error"]["code"]) == (400, code)
     assert upstream.asked == []
+
+
+@pytest.mark.filterwarnings("ignore:Item 'summary' on TypedDict class:UserWarning")  # in litellm's own types
+def test_a_provider_with_a_language_of_its_own_is_translated(
+    sqlite_url: str, tmp_path: Path, upstream: Upstream
+) -> None:
+    """Tools included; streaming and not."""
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
+    with serving(
+        sqlite_url, tmp_path, upstream_provider="anthropic", upstream_base_url=upstream.base_url[:-3], upstream_key="k"
+    ) as client:
+        upstream.answer = ("application/json", json.dumps(CLAUDE).encode())
+        answer = chat(client, tools=tools, max_tokens=9, store=True).json()
+        assert answer["choices"][0]["message"]["content"] == "Grüße"
+        assert (answer["usage"]["prompt_tokens"], answer["usage"]["completion_tokens"]) == (12, 3)
+        asked = upstream.asked[-1]
+        assert (asked.path, asked.headers["x-api-key"]) == ("/v1/messages", "k")
+        assert (asked.body["max_tokens"], asked.body["tools"][0]["name"]) == (9, "f")
+        assert "store" not in asked.body
+        events = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in CLAUDE_EVENTS)
+        upstream.answer = ("text/event-stream", events.encode())
+        *frames, last = chat(client, stream=True).text.removesuffix("\n\n").split("\n\n")
+        assert last == "data: [DONE]"
+        chunks = [json.loads(frame.removeprefix("data: ")) for frame in frames]
+        assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks) == "Grüße"
+        upstream.refuse(429, {"message": "slow down"})
+        response = chat(client)
+        assert (response.status_code, response.json()["error"]["type"]) == (429, "upstream_error")
+        assert traits(client)["location"] == "Lisbon"
+
+
+CLAUDE: Body = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn"}
+CLAUDE |= {"content": [{"type": "text", "text": "Grüße"}], "usage": {"input_tokens": 12, "output_tokens": 3}}
+CLAUDE_EVENTS: list[Body] = [
+    {"type": "message_start", "message": CLAUDE | {"content": [], "stop_reason": None}},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Grü"}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "ße"}},
+    {"type": "content_block_stop", "index": 0},
+    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}},
+    {"type": "message_stop"},
+]
 
 
 def test_calls_with_the_configured_key_are_accounted(storing: TestClient, upstream: Upstream) -> None:

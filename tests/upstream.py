@@ -70,12 +70,15 @@ class Asked:
 class Upstream:
     """Start with ``with``. ``refuse`` makes it answer with an error; ``breaks_off`` ends streams half-way.
 
+    ``answer`` is another one than ``WHOLE`` or ``CHUNKS``: its type and what it says.
+
     ``hold`` keeps streams waiting before their last chunk until ``go`` is set; ``waiting`` is set meanwhile.
     """
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
         self.refusal: tuple[int, dict[str, str], bytes] | None = None
+        self.answer: tuple[str, bytes] | None = None
         self.breaks_off = False
         self.hold = False
         self.latency_s = 0.0
@@ -137,6 +140,8 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(self.upstream.latency_s)
         if self.upstream.refusal:
             self._answer(*self.upstream.refusal)
+        elif self.upstream.answer:
+            self._answer(200, {"Content-Type": self.upstream.answer[0]}, self.upstream.answer[1])
         elif body.get("stream"):
             self._stream()
         else:

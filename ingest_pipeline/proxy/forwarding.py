@@ -108,12 +108,10 @@ class Forwarder:
             raise failure(error, arrival.response, upstream) from None
         finally:
             _arrival.reset(token)
-        raw = arrival.response
-        if raw is None or not raw.request.url.path.endswith("/chat/completions"):
-            return (
-                _Translated(answer) if body.get("stream") else Whole(answer.model_dump_json(exclude_none=True).encode())
-            )
-        return _AsItComes(raw) if body.get("stream") else Whole(raw.content)
+        streaming, raw = bool(body.get("stream")), arrival.response
+        if raw is not None:
+            return _AsItComes(raw) if streaming else await _whole(raw)
+        return _Translated(answer) if streaming else Whole(answer.model_dump_json(exclude_none=True).encode())
 
     async def close(self) -> None:
         """Close the connections."""
@@ -123,11 +121,10 @@ class Forwarder:
     def _arguments(self, upstream: Upstream, body: Mapping[str, Json]) -> dict[str, Any]:
         from httpx import Timeout
 
-        rest = {name: value for name, value in body.items() if name not in ("model", "stream")}
+        rest = {name: value for name, value in body.items() if name != "model"}
         arguments: dict[str, Any] = {
             "model": upstream.model(body["model"]),
             "custom_llm_provider": upstream.provider,
-            "stream": bool(body.get("stream")),
             "api_base": upstream.base_url,
             "api_key": upstream.key.get_secret_value() if upstream.key else None,
             "timeout": Timeout(TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
@@ -135,13 +132,15 @@ class Forwarder:
             "num_retries": 0,
         }
         if upstream.provider == OPENAI:
-            # As they are, past litellm's own reading of messages and parameters; and not by the other endpoint that it
-            # prefers for some models, whose answers have another shape.
-            as_it_is = {"messages": _PLACEHOLDER, "extra_body": rest, "_skip_responses_api_bridge": True}
-            return arguments | as_it_is | {"client": self._client(upstream)}
+            # What is sent stands in extra_body, past litellm's own reading of messages and parameters. It leaves alone
+            # what it takes for a stream, so the answer is one to it in any case; and it is not to go to the other
+            # endpoint that it prefers for some models, whose answers have another shape.
+            sent = {"extra_body": {"stream": False} | rest, "messages": _PLACEHOLDER, "stream": True}
+            return arguments | sent | {"client": self._client(upstream), "_skip_responses_api_bridge": True}
         # Tools that are servers would be called from here; looking for them needs a package that is not there.
         translated = {name: rest[name] for name in rest.keys() & _TRANSLATED}
-        return arguments | translated | {"messages": body["messages"], "_skip_mcp_handler": True}
+        given = {"messages": body["messages"], "stream": bool(body.get("stream"))}
+        return arguments | translated | given | {"_skip_mcp_handler": True}
 
     def _client(self, upstream: Upstream) -> Any:
         """The configured upstream's is kept; all share their connections."""
@@ -162,6 +161,17 @@ class Forwarder:
         if not upstream.is_callers:
             self._clients[upstream] = client
         return client
+
+
+async def _whole(response: "httpx.Response") -> Whole:
+    from httpx import HTTPError
+
+    try:
+        return Whole(await response.aread())
+    except HTTPError as error:
+        raise _broke_off(error) from None
+    finally:
+        await response.aclose()
 
 
 class _AsItComes:
@@ -191,7 +201,7 @@ class _AsItComes:
                     yield self._frame(lines)
                     lines = []
         except HTTPError as error:
-            raise UpstreamFailed(502, f"the upstream's answer broke off ({type(error).__name__})") from None
+            raise _broke_off(error) from None
         if lines:
             yield self._frame(lines)
 
@@ -231,6 +241,13 @@ class _Translated:
         await self._stream.aclose()
 
 
+def _broke_off(error: Exception) -> UpstreamFailed:
+    from httpx import TimeoutException
+
+    status = 504 if isinstance(error, TimeoutException) else 502
+    return UpstreamFailed(status, f"the upstream's answer broke off ({type(error).__name__})")
+
+
 def _usage(content: bytes) -> Json:
     try:
         answer = json.loads(content)
@@ -252,7 +269,9 @@ def failure(error: Exception, response: "httpx.Response | None", upstream: Upstr
     is_connection = isinstance(error, litellm.exceptions.APIConnectionError)
     if response is None and (is_connection or (upstream is not None and upstream.provider == OPENAI)):
         return UpstreamFailed(502, "the upstream cannot be reached")
-    return _told(int(code) if code.isdigit() else 502, str(error), None, headers.get("retry-after"), upstream)
+    # Its further lines may be a traceback.
+    message = str(error).partition("\n")[0]
+    return _told(int(code) if code.isdigit() else 502, message, None, headers.get("retry-after"), upstream)
 
 
 def _refusal(response: "httpx.Response", upstream: Upstream | None) -> UpstreamFailed:
