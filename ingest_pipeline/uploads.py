@@ -1,13 +1,14 @@
-"""Working on uploads: their documents are extracted and folded a page at a time, by whoever has a turn.
+"""Working on uploads: their documents are extracted a page at a time, by whoever has a turn.
 
-    claim ──▶ a page of lines ──▶ extract ──▶ fold ──▶ settle ──▶ … ──▶ release
+    claim ──▶ pages of lines ──▶ extract … ──▶ fold ──▶ settle ──▶ … ──▶ release
 
-What is pending stands in the store, so a page that is broken off is simply done again, here, by another process or by
+What is pending stands in the store, so what is broken off is simply done again, here, by another process or by
 the next sync; a document that is extracted is never extracted twice.
 """
 
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from threading import Event, Thread
@@ -23,10 +24,13 @@ from ingest_pipeline.store import uploads
 from ingest_pipeline.store.extractions import Selection
 
 PAGE = 200
-"""Lines that are extracted, folded and counted together."""
+"""Lines that are extracted together."""
 
 TURN = 50
 """Pages until another upload has its turn."""
+
+SETTLE_S = 10.0
+"""How often a profile is folded at most, and how old the counts may be that a caller sees."""
 
 WAIT = timedelta(seconds=60)
 """Until what could not go on, for want of money or of an answer, is tried again."""
@@ -50,25 +54,52 @@ def work_once(pipeline: Pipeline, stopping: Event) -> bool:
 
 def _work(pipeline: Pipeline, upload: str, stopping: Event) -> tuple[str | None, bool]:
     """Why it cannot go on, if so, and whether anything was done."""
-    after = done = 0
+    turn = _Turn(pipeline, upload)
+    after = 0
+    problem = None
     for _ in range(TURN):
         lines = uploads.open_lines(pipeline.engine, upload, after, PAGE)
-        if not lines or stopping.is_set():
+        if not lines or stopping.is_set() or problem:
             break
-        problem = _extract(pipeline, frozenset(lines.values()), stopping)
-        done += uploads.settle(pipeline.engine, upload, lines)
-        if problem:
-            return problem, done > 0
+        problem = turn.extract(lines, stopping)
         after = max(lines)
-    return None, done > 0
+    turn.settle()
+    return problem, turn.settled > 0
+
+
+class _Turn:
+    """Pages of one upload. Their profiles are folded together now and then: a profile's lines are often far apart."""
+
+    def __init__(self, pipeline: Pipeline, upload: str) -> None:
+        self.pipeline, self.upload = pipeline, upload
+        self.settled = 0
+        self._lines: dict[int, str] = {}
+        self._since = time.monotonic()
+
+    def extract(self, lines: Mapping[int, str], stopping: Event) -> str | None:
+        """A short code when the extractor says that going on makes no sense now."""
+        self._lines |= lines
+        problem = _extract(self.pipeline, frozenset(lines.values()), stopping)
+        if time.monotonic() - self._since >= SETTLE_S:
+            self.settle()
+        return problem
+
+    def settle(self) -> None:
+        """Fold, then count what is done."""
+        if not self._lines:
+            return
+        engine, rules = self.pipeline.engine, self.pipeline.settings.fold_rules()
+        profiles = sorted(uploads.load_profiles(engine, set(self._lines.values())))
+        for _ in fold_profiles(engine, self.pipeline.schema, profiles, rules, changed_only=True):
+            pass
+        self.settled += uploads.settle(engine, self.upload, self._lines)
+        self._lines, self._since = {}, time.monotonic()
 
 
 def _extract(pipeline: Pipeline, documents: frozenset[str], stopping: Event) -> str | None:
-    """Extract and fold; a short code when the extractor says that going on makes no sense now."""
     extractor = pipeline.extractor
     profiles = uploads.load_profiles(pipeline.engine, documents)
     selection = Selection(extractor.fingerprint, profiles=profiles, documents=documents)
-    problem = None
     try:
         outcomes = extract_pending(pipeline.engine, extractor, selection, extractor_threads(pipeline.settings))
         with closing(outcomes):
@@ -78,13 +109,10 @@ def _extract(pipeline: Pipeline, documents: frozenset[str], stopping: Event) -> 
     except ClientClosed:  # the server stops
         pass
     except LlmStopped as stopped:
-        problem = stopped.code
+        return stopped.code
     except ConfigurationError:
-        problem = "configuration_error"
-    rules = pipeline.settings.fold_rules()
-    for _ in fold_profiles(pipeline.engine, pipeline.schema, sorted(profiles), rules, changed_only=True):
-        pass
-    return problem
+        return "configuration_error"
+    return None
 
 
 @contextmanager
