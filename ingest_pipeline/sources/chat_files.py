@@ -8,13 +8,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from ingest_pipeline.documents import Item, Json, Rejected, Skipped
 from ingest_pipeline.errors import UnreadableFile
 from ingest_pipeline.sources.archives import ZIP_MAGIC, open_zip
 from ingest_pipeline.sources.base import HEAD_BYTES, Export, ReadOptions, SourceFile
-from ingest_pipeline.sources.json_stream import JsonCursor
+from ingest_pipeline.sources.conversation import Turn
+from ingest_pipeline.sources.json_stream import Broken, JsonCursor
+
+Message = TypeVar("Message")
 
 MEMBERS_LOOKED_AT = 50
 """Of a zip, when asked which format it is; those that the format usually has go first."""
@@ -87,6 +90,34 @@ def part_head(part: Part) -> str:
     """The beginning of a part, for finding out what it is."""
     with part.opener() as stream:
         return head_text(stream.read(HEAD_BYTES))
+
+
+def sorted_parts(
+    parts: Iterable[Part], about: re.Pattern[str], chats: re.Pattern[str]
+) -> tuple[list[Part], list[Part]]:
+    """Those that begin as the lists of people do, and those that hold messages; a lone file holds either."""
+    heads = [(part, part_head(part)) for part in parts]
+    lists = [part for part, head in heads if about.search(head)]
+    return lists, [part for part, head in heads if part not in lists and (not part.member or chats.search(head))]
+
+
+def turns_of(
+    part: Part,
+    where: str,
+    messages: Iterable[Message | Broken],
+    turn_of: Callable[[Message, int], Turn | str],
+    skipped: Counter[str],
+) -> Iterator[Turn | Rejected]:
+    """The turns that messages make; ``turn_of`` gets each with its number and says why one makes none."""
+    for number, message in enumerate(messages, start=1):
+        if isinstance(message, Broken):
+            yield Rejected(part.file.name, f"{where} {number}", message.reason)
+            continue
+        found = turn_of(message, number)
+        if isinstance(found, str):
+            skipped[found] += 1
+        else:
+            yield found
 
 
 def guarded(part: Part, items: Iterable[Item]) -> Iterator[Item]:

@@ -32,8 +32,8 @@ from ingest_pipeline.sources.chat_files import (
     guarded,
     looks_like,
     open_parts,
-    part_head,
     problem_of,
+    sorted_parts,
 )
 from ingest_pipeline.sources.conversation import (
     FUTURE_SLACK,
@@ -120,9 +120,7 @@ def _read(export: Export, options: ReadOptions) -> Iterator[Item]:
     for file in export.files:
         skipped: Counter[str] = Counter()
         with open_parts(file, ".json", options) as parts:
-            heads = [(part, part_head(part)) for part in parts]
-            accounts = [part for part, head in heads if _ACCOUNT.search(head)]
-            chats = [part for part, head in heads if part not in accounts and (not part.member or _FORMAT.search(head))]
+            accounts, chats = sorted_parts(parts, _ACCOUNT, _FORMAT)
             if not chats and not accounts:
                 raise UnreadableFile(f"{file.name}: no file in this zip holds ChatGPT conversations")
             owner = _owner(parts[0], accounts, options)

@@ -33,8 +33,8 @@ from ingest_pipeline.sources.chat_files import (
     guarded,
     looks_like,
     open_parts,
-    part_head,
     problem_of,
+    sorted_parts,
 )
 from ingest_pipeline.sources.conversation import FUTURE_SLACK, Conversation, Turn, conversation_records, from_iso
 from ingest_pipeline.sources.json_stream import Broken, JsonCursor
@@ -100,9 +100,7 @@ class _Export:
 def _read(export: Export, options: ReadOptions) -> Iterator[Item]:
     for file in export.files:
         with open_parts(file, ".json", options) as parts:
-            heads = [(part, part_head(part)) for part in parts]
-            about = [part for part, head in heads if _ACCOUNTS.search(head)]
-            chats = [part for part, head in heads if part not in about and (not part.member or _FORMAT.search(head))]
+            about, chats = sorted_parts(parts, _ACCOUNTS, _FORMAT)
             if not chats and not about:
                 raise UnreadableFile(f"{file.name}: no file in this zip holds Claude conversations")
             accounts = {account.uuid: account for part in about for account in read_accounts(part) if account.uuid}

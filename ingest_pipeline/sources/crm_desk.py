@@ -1,15 +1,15 @@
 """What all objects of one JSON or CSV export are read with, and the records made of them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from ingest_pipeline.documents import Identifier, Item, Json, Person, Record, Skipped
-from ingest_pipeline.sources.base import ReadOptions
-from ingest_pipeline.sources.crm_records import FUTURE_SLACK, Staff, read_moment
-from ingest_pipeline.sources.crm_tables import Lookup, TableFile
+from ingest_pipeline.documents import Identifier, Item, Json, Person, Record, Rejected, Skipped
+from ingest_pipeline.sources.base import Export, ReadOptions
+from ingest_pipeline.sources.crm_records import FUTURE_SLACK, Staff, read_moment, staff_of
+from ingest_pipeline.sources.crm_tables import Lookup, TableFile, lookup, open_tables
 from ingest_pipeline.sources.crm_text import TextBuilder
-from ingest_pipeline.sources.crm_units import Unit, Values
+from ingest_pipeline.sources.crm_units import SUFFIXES, Batch, Unit, Values, load_units, read_units
 
 
 @dataclass(slots=True)
@@ -127,3 +127,39 @@ def read_time(value: Json, now: datetime, options: ReadOptions) -> tuple[datetim
     if moment.year <= 1970:
         return None, "1970_or_before"
     return (None, "in_the_future") if moment > now + FUTURE_SLACK else (moment, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """How one system's objects are read: twice, first for what they tell of each other.
+
+    ``lists``: keys of lists of objects; ``keep``: see ``load_units``; ``items``: what becomes of an object;
+    ``parts_of``: what messages in tables of their own belong to; ``account_key``: where ``keep`` notes the account.
+    """
+
+    origin: str
+    lists: Collection[str]
+    keep: Callable[[Unit, Batch], bool]
+    items: Callable[[Desk, TableFile, Unit], Iterable[Item]]
+    parts_of: str = ""
+    account_key: str = ""
+
+
+def read_desk(export: Export, options: ReadOptions, objects: Objects) -> Iterator[Item]:
+    """The items of an export. Raises UnreadableFile when none of its files can be opened."""
+    with open_tables(export, options, SUFFIXES) as tables, lookup() as joins:
+        load_units(tables, joins, options, objects.lists, objects.keep)
+        account = ""
+        if objects.account_key:
+            accounts = joins.all("account", objects.account_key)
+            account = accounts[0] if len(accounts) == 1 else options.workspace
+        staff = staff_of(joins.all("staff", "addresses"), options)
+        desk = Desk(objects.origin, account, options, staff, joins, datetime.now(UTC))
+        yield from tables.skipped
+        for file in tables.files:
+            for unit in read_units(tables, file, options, objects.lists):
+                yield from (unit,) if isinstance(unit, Rejected) else objects.items(desk, file, unit)
+            yield from desk.leftovers()
+        yield from desk.part_counts(objects.parts_of)
+        tables.raise_if_nothing_was_readable(export)
+        yield from tables.refused

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import ClassVar
 from zoneinfo import ZoneInfo
 
@@ -17,7 +18,7 @@ from msgspec import Struct
 from ingest_pipeline.documents import Identifier, Item, Person, Rejected, Role, Source
 from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
 from ingest_pipeline.sources.charsets import one_line, sanitized
-from ingest_pipeline.sources.chat_files import Part, looks_like, problem_of, read_json_parts
+from ingest_pipeline.sources.chat_files import Part, looks_like, problem_of, read_json_parts, turns_of
 from ingest_pipeline.sources.conversation import FUTURE_SLACK, Conversation, Turn, conversation_records, from_iso
 from ingest_pipeline.sources.json_stream import Broken, JsonCursor
 
@@ -98,17 +99,10 @@ class _Channel:
         )
 
     def turns(self, messages: Iterator[_Message | Broken], zone: ZoneInfo) -> Iterator[Turn | Rejected]:
-        for number, message in enumerate(messages, start=1):
-            if isinstance(message, Broken):
-                yield Rejected(self.part.file.name, self.part.at(f"message {number}"), message.reason)
-                continue
-            found = self._turn(message, number, zone)
-            if isinstance(found, Turn):
-                yield found
-            else:
-                self.skipped[found] += 1
+        where = self.part.at("message")
+        return turns_of(self.part, where, messages, partial(self._turn, zone), self.skipped)
 
-    def _turn(self, message: _Message, number: int, zone: ZoneInfo) -> Turn | str:
+    def _turn(self, zone: ZoneInfo, message: _Message, number: int) -> Turn | str:
         if message.type not in _HUMAN:
             return "system_message"
         author = message.author

@@ -18,7 +18,7 @@ from msgspec import Struct
 from ingest_pipeline.documents import Identifier, Item, Json, Person, Rejected, Role, Source
 from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
 from ingest_pipeline.sources.charsets import one_line, sanitized
-from ingest_pipeline.sources.chat_files import Part, looks_like, problem_of, read_json_parts
+from ingest_pipeline.sources.chat_files import Part, looks_like, problem_of, read_json_parts, turns_of
 from ingest_pipeline.sources.conversation import FUTURE_SLACK, Conversation, Turn, conversation_records, from_unix
 from ingest_pipeline.sources.json_stream import Broken, JsonCursor, NotJson, parse_json
 
@@ -79,15 +79,7 @@ class _Thread:
     last: tuple[float | None, int] = (None, 0)
 
     def turns(self, messages: Iterator[_Message | Broken]) -> Iterator[Turn | Rejected]:
-        for number, message in enumerate(messages, start=1):
-            if isinstance(message, Broken):
-                yield Rejected(self.part.file.name, self.part.at(f"message {number}"), message.reason)
-                continue
-            found = self._turn(message, number)
-            if isinstance(found, Turn):
-                yield found
-            else:
-                self.skipped[found] += 1
+        return turns_of(self.part, self.part.at("message"), messages, self._turn, self.skipped)
 
     def _turn(self, message: _Message, number: int) -> Turn | str:
         if message.is_unsent or message.e2e_unsent:

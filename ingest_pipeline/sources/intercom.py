@@ -6,19 +6,17 @@ users and leads are theirs, those of admins are staff's, their notes are about t
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from ingest_pipeline.documents import Item, Json, Person, Rejected, Role, Skipped, Source
 from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
 from ingest_pipeline.sources.columns import INTERCOM_CONTACT
-from ingest_pipeline.sources.crm_desk import Desk
+from ingest_pipeline.sources.crm_desk import Desk, Objects, read_desk
 from ingest_pipeline.sources.crm_dialogue import Message, add_dialogue, in_order, speakers
 from ingest_pipeline.sources.crm_mail import plain_text
-from ingest_pipeline.sources.crm_records import clean_name, email_addresses, staff_of
-from ingest_pipeline.sources.crm_tables import TableFile, lookup, open_tables
+from ingest_pipeline.sources.crm_records import clean_name, email_addresses
+from ingest_pipeline.sources.crm_tables import TableFile
 from ingest_pipeline.sources.crm_text import TextBuilder
 from ingest_pipeline.sources.crm_units import (
-    SUFFIXES,
     Batch,
     Unit,
     Values,
@@ -26,9 +24,7 @@ from ingest_pipeline.sources.crm_units import (
     heads,
     id_in,
     list_in,
-    load_units,
     object_in,
-    read_units,
     text_in,
 )
 from ingest_pipeline.sources.phones import certain_phone
@@ -61,18 +57,7 @@ def detect(file: SourceFile, head: bytes) -> bool:
 
 def read(export: Export, options: ReadOptions) -> Iterator[Item]:
     """The items of an export. Raises UnreadableFile when none of its files can be opened."""
-    with open_tables(export, options, SUFFIXES) as tables, lookup() as joins:
-        load_units(tables, joins, options, LISTS, _keep)
-        staff = staff_of(joins.all("staff", "addresses"), options)
-        desk = Desk("intercom", "", options, staff, joins, datetime.now(UTC))
-        yield from tables.skipped
-        for file in tables.files:
-            for unit in read_units(tables, file, options, LISTS):
-                yield from [unit] if isinstance(unit, Rejected) else _items(desk, file, unit)
-            yield from desk.leftovers()
-        yield from desk.part_counts("conversation")
-        tables.raise_if_nothing_was_readable(export)
-        yield from tables.refused
+    return read_desk(export, options, Objects("intercom", LISTS, _keep, _items, parts_of="conversation"))
 
 
 def kind_of(unit: Unit) -> str:

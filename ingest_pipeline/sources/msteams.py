@@ -24,8 +24,8 @@ from ingest_pipeline.sources.chat_files import (
     guarded,
     looks_like,
     open_parts,
-    part_head,
     problem_of,
+    sorted_parts,
 )
 from ingest_pipeline.sources.conversation import FUTURE_SLACK, Conversation, Days, Turn, from_iso
 from ingest_pipeline.sources.html import html_to_text
@@ -136,9 +136,7 @@ def _read(export: Export, options: ReadOptions) -> Iterator[Item]:
     for file in export.files:
         directory = _Directory(options, ZoneInfo(options.timezone))
         with open_parts(file, ".json", options) as parts:
-            heads = [(part, part_head(part)) for part in parts]
-            lists = [part for part, head in heads if _USERS.search(head)]
-            chats = [part for part, head in heads if part not in lists and (not part.member or _MESSAGES.search(head))]
+            lists, chats = sorted_parts(parts, _USERS, _MESSAGES)
             if not chats and not lists:
                 raise UnreadableFile(f"{file.name}: no file in this zip holds Teams messages")
             for part in lists:

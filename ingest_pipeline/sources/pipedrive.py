@@ -11,13 +11,12 @@ from datetime import UTC, datetime
 from ingest_pipeline.documents import Identifier, Item, Json, Person, Rejected, Role, Skipped, Source
 from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
 from ingest_pipeline.sources.columns import PIPEDRIVE_PERSON
-from ingest_pipeline.sources.crm_desk import Desk
+from ingest_pipeline.sources.crm_desk import Desk, Objects, read_desk
 from ingest_pipeline.sources.crm_mail import plain_text
-from ingest_pipeline.sources.crm_records import clean_name, email_addresses, read_moment, staff_of
-from ingest_pipeline.sources.crm_tables import TableFile, lookup, open_tables
+from ingest_pipeline.sources.crm_records import clean_name, email_addresses, read_moment
+from ingest_pipeline.sources.crm_tables import TableFile
 from ingest_pipeline.sources.crm_text import TextBuilder
 from ingest_pipeline.sources.crm_units import (
-    SUFFIXES,
     Batch,
     Unit,
     Values,
@@ -25,9 +24,7 @@ from ingest_pipeline.sources.crm_units import (
     heads,
     id_in,
     list_in,
-    load_units,
     object_in,
-    read_units,
     text_in,
 )
 from ingest_pipeline.sources.phones import certain_phone
@@ -66,18 +63,9 @@ def detect(file: SourceFile, head: bytes) -> bool:
 
 def read(export: Export, options: ReadOptions) -> Iterator[Item]:
     """The items of an export. Raises UnreadableFile when none of its files can be opened."""
-    with open_tables(export, options, SUFFIXES) as tables, lookup() as joins:
-        load_units(tables, joins, options, LISTS, _keep)
-        accounts = joins.all("account", "id")
-        account = accounts[0] if len(accounts) == 1 else options.workspace
-        staff = staff_of(joins.all("staff", "addresses"), options)
-        desk = Desk("pipedrive", account, options, staff, joins, datetime.now(UTC))
-        yield from tables.skipped
-        for file in tables.files:
-            for unit in read_units(tables, file, options, LISTS):
-                yield unit if isinstance(unit, Rejected) else _item(desk, file, plain(unit))
-        tables.raise_if_nothing_was_readable(export)
-        yield from tables.refused
+    return read_desk(
+        export, options, Objects("pipedrive", LISTS, _keep, lambda *found: (_item(*found),), account_key="id")
+    )
 
 
 def plain(unit: Unit) -> Unit:
@@ -132,6 +120,7 @@ def _keep(unit: Unit, batch: Batch) -> bool:
 
 
 def _item(desk: Desk, file: TableFile, unit: Unit) -> Item:
+    unit = plain(unit)
     kind = kind_of(unit)
     if kind not in ("person", "note", "activity"):
         return Skipped(file.file, "staff" if kind == "user" else "lookup_table" if kind else "not_used")

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import ClassVar
 from zoneinfo import ZoneInfo
 
@@ -17,7 +18,7 @@ from msgspec import UNSET, Struct, UnsetType
 from ingest_pipeline.documents import Identifier, Item, Json, Person, Rejected, Role, Source
 from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
 from ingest_pipeline.sources.charsets import one_line, sanitized
-from ingest_pipeline.sources.chat_files import Part, id_text, looks_like, problem_of, read_json_parts
+from ingest_pipeline.sources.chat_files import Part, id_text, looks_like, problem_of, read_json_parts, turns_of
 from ingest_pipeline.sources.conversation import (
     FUTURE_SLACK,
     Conversation,
@@ -84,17 +85,9 @@ class _Chat:
         return self.id or f"{self.part.stem}/{self.name}".rstrip("/")
 
     def turns(self, messages: Iterator[_Message | Broken], zone: ZoneInfo) -> Iterator[Turn | Rejected]:
-        for number, message in enumerate(messages, start=1):
-            if isinstance(message, Broken):
-                yield Rejected(self.part.file.name, f"{self.where} {number}", message.reason)
-                continue
-            found = self._turn(message, number, zone)
-            if isinstance(found, Turn):
-                yield found
-            else:
-                self.skipped[found] += 1
+        return turns_of(self.part, self.where, messages, partial(self._turn, zone), self.skipped)
 
-    def _turn(self, message: _Message, number: int, zone: ZoneInfo) -> Turn | str:
+    def _turn(self, zone: ZoneInfo, message: _Message, number: int) -> Turn | str:
         if message.type != "message":
             return "service"
         if message.forwarded_from is not UNSET:

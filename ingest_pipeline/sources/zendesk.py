@@ -7,19 +7,17 @@ agents' notes. Whoever is no end user is staff. Times are in UTC.
 import json
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from ingest_pipeline.documents import Item, Json, Person, Rejected, Role, Skipped, Source
 from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
 from ingest_pipeline.sources.columns import ZENDESK_USER
-from ingest_pipeline.sources.crm_desk import Desk
+from ingest_pipeline.sources.crm_desk import Desk, Objects, read_desk
 from ingest_pipeline.sources.crm_dialogue import Message, add_dialogue, in_order, speakers
 from ingest_pipeline.sources.crm_mail import plain_text
-from ingest_pipeline.sources.crm_records import clean_name, email_addresses, staff_of
-from ingest_pipeline.sources.crm_tables import TableFile, lookup, open_tables
+from ingest_pipeline.sources.crm_records import clean_name, email_addresses
+from ingest_pipeline.sources.crm_tables import TableFile
 from ingest_pipeline.sources.crm_text import TextBuilder
 from ingest_pipeline.sources.crm_units import (
-    SUFFIXES,
     Batch,
     Unit,
     Values,
@@ -27,9 +25,7 @@ from ingest_pipeline.sources.crm_units import (
     heads,
     id_in,
     list_in,
-    load_units,
     object_in,
-    read_units,
     text_in,
 )
 from ingest_pipeline.sources.phones import certain_phone
@@ -64,20 +60,7 @@ def detect(file: SourceFile, head: bytes) -> bool:
 
 def read(export: Export, options: ReadOptions) -> Iterator[Item]:
     """The items of an export. Raises UnreadableFile when none of its files can be opened."""
-    with open_tables(export, options, SUFFIXES) as tables, lookup() as joins:
-        load_units(tables, joins, options, LISTS, _keep)
-        accounts = joins.all("account", "name")
-        account = accounts[0] if len(accounts) == 1 else options.workspace
-        staff = staff_of(joins.all("staff", "addresses"), options)
-        desk = Desk("zendesk", account, options, staff, joins, datetime.now(UTC))
-        yield from tables.skipped
-        for file in tables.files:
-            for unit in read_units(tables, file, options, LISTS):
-                yield from [unit] if isinstance(unit, Rejected) else _items(desk, file, unit)
-            yield from desk.leftovers()
-        yield from desk.part_counts("ticket")
-        tables.raise_if_nothing_was_readable(export)
-        yield from tables.refused
+    return read_desk(export, options, Objects("zendesk", LISTS, _keep, _items, parts_of="ticket", account_key="name"))
 
 
 def kind_of(unit: Unit) -> str:
