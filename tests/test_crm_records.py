@@ -1,8 +1,11 @@
 """What cells of CRM rows say: labels, values worth a line, identifiers, moments."""
 
+import random
 from datetime import UTC, datetime
+from itertools import product
 from zoneinfo import ZoneInfo
 
+import phonenumbers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,6 +109,31 @@ def test_a_long_number_is_a_phone_only_under_a_phones_label() -> None:
 )
 def test_a_phone_identifies_only_when_it_is_certain(cell: str, region: str, expected: str | None) -> None:
     assert certain_phone(cell, region) == (Identifier("phone", expected) if expected else None)
+
+
+def judged(cell: str) -> Identifier | None:
+    """What ``phonenumbers`` says of it by itself."""
+    try:
+        number = phonenumbers.parse(cell, None)
+    except phonenumbers.NumberParseException:
+        return None
+    if number.extension or not phonenumbers.is_valid_number(number):
+        return None
+    return Identifier("phone", phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+
+
+@pytest.mark.parametrize("code", sorted(phonenumbers.COUNTRY_CODE_TO_REGION_CODE))
+def test_the_short_way_to_a_number_gives_what_the_library_gives(code: int) -> None:
+    """Numbers of every kind of every country, and those that lie beside them."""
+    chance = random.Random(code)
+    numbers = [f"+{code}{chance.randrange(10 ** chance.randint(1, 13))}" for _ in range(3)]
+    for region, kind in product(phonenumbers.COUNTRY_CODE_TO_REGION_CODE[code], phonenumbers.PhoneNumberType.values()):
+        example = phonenumbers.example_number_for_type(region, kind) if region != "001" else None
+        if example:
+            written = phonenumbers.format_number(example, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
+            place = chance.randrange(2, len(written))
+            numbers += [written, written[:-1], written + "0", written[:place] + "7" + written[place + 1 :]]
+    assert [certain_phone(number, "") for number in numbers] == [judged(number) for number in numbers]
 
 
 @pytest.mark.parametrize(

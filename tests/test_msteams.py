@@ -169,3 +169,36 @@ def test_real_export_as_a_zip() -> None:
     assert (found.subjects[0].name, found.subjects[0].identifiers, found.units) == ("Will Begon", (), 1)
     (path,) = real(f"{FOLDER}/TeamsData_ZulipChat/users/usersList.json")
     assert all(record.subjects[0].identifiers for record in records(read(READER, path.read_bytes())))
+
+
+def small(value: Any) -> Any:
+    """With keys as Microsoft Graph answers."""
+    if isinstance(value, list):
+        return [small(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {f"{key[:1].lower()}{key[1:]}": small(each) for key, each in value.items()}
+
+
+@pytest.mark.parametrize("bare", [True, False])
+def test_what_microsoft_graph_answers_says_the_same(bare: bool) -> None:
+    entries = [message(1, "<p>Hello</p>"), message(2, "Hi", "u9", "Guest"), message(3, "x", None)]
+    answer = small(entries) if bare else {"@odata.context": "https://graph.example", "value": small(entries)}
+    assert is_detected(READER, source(answer))
+    found, usual = read(READER, answer), read(READER, entries)
+    assert records(found) == records(usual)
+    assert skips(found) == skips(usual) == {"system_message": 1}
+
+
+def test_answers_inside_a_post_are_messages_too() -> None:
+    post = small(message(1, "<p>Hello</p>"))
+    post["replies"] = [small(message(2, "<p>Hi Ann</p>", "u2", "Sam", ReplyToId="1")), "no object"]
+    found = read(READER, {"value": [post]})
+    assert {record.text for record in records(found)} == {"Ann: Hello\nSam: Hi Ann"}
+    assert [position for position, _ in rejections(found)] == ["message 3"]
+
+
+def test_a_users_list_of_microsoft_graph() -> None:
+    data = zipped({"users.json": {"value": small(USERS)}, "m.json": {"value": small([message(1, "Hello")])}})
+    (ann,) = records(read(READER, data))
+    assert ann.subjects[0].identifiers == (Identifier("email", "ann@customer.example"),)

@@ -1,7 +1,9 @@
 """Reads Teams exports: ``messages_*.json`` of teams and of users' chats, with ``usersList.json``; also in a zip.
 
 Shape: lists of Graph messages with capitalised keys. The file of a user holds all their chats, mixed. Rows without
-``From`` are the system's. Authors may be missing from the users list, which alone knows e-mail addresses.
+``From`` are the system's. Authors may be missing from the users list, which alone knows e-mail addresses. What
+Microsoft Graph itself answers is read too: keys begin small, lists stand under ``value``, answers perhaps under
+``replies`` (https://learn.microsoft.com/graph/api/resources/chatmessage).
 """
 
 import re
@@ -24,19 +26,25 @@ from ingest_pipeline.sources.chat_files import (
     guarded,
     looks_like,
     open_parts,
+    part_head,
     problem_of,
     sorted_parts,
 )
 from ingest_pipeline.sources.conversation import FUTURE_SLACK, Conversation, Days, Turn, from_iso
 from ingest_pipeline.sources.html import html_to_text
-from ingest_pipeline.sources.json_stream import Broken, JsonCursor
+from ingest_pipeline.sources.json_stream import Broken, JsonCursor, Kind, converted
 
 MAX_OPEN_CHATS = 200
 """Chats of one file that are put together at once; of one that comes back later there are further records."""
 
 _LIKELY = re.compile(r"messages_[\w-]+\.json$|usersList\.json$", re.IGNORECASE)
-_MESSAGES = re.compile(r'\A\s*\[\s*\{[\s\S]*"MessageType"\s*:')
-_USERS = re.compile(r'\A\s*\[\s*\{[\s\S]*"UserPrincipalName"\s*:')
+_LIST = r'\A\s*(?:\[\s*\{|\{(?=[\s\S]*"value"\s*:\s*\[))[\s\S]*'
+_MESSAGES = re.compile(
+    rf'{_LIST}"(?:MessageType"|messageType"[\s\S]*"createdDateTime"|createdDateTime"[\s\S]*"messageType")\s*:'
+)
+_USERS = re.compile(rf'{_LIST}"[Uu]serPrincipalName"\s*:')
+_SMALL_KEYS = re.compile(r'"(?:messageType|userPrincipalName)"\s*:')
+_DEEPEST_USED = 3
 _PLAIN_PARAGRAPH = re.compile(r"<p>([^<>&]*)</p>")
 _EMOJI = re.compile(r'<emoji\b[^<>]*?\balt="([^"<>]*)"[^<>]*>')
 
@@ -151,12 +159,33 @@ def _read(export: Export, options: ReadOptions) -> Iterator[Item]:
 def _read_users(part: Part, directory: _Directory) -> Iterator[Rejected]:
     with part.opener() as stream:
         cursor = JsonCursor(stream)
-        for number, user in enumerate(cursor.elements(_Listed), start=1):
+        for number, user in enumerate(_elements(cursor, part, _Listed), start=1):
             if isinstance(user, Broken):
                 yield Rejected(part.file.name, part.at(f"user {number}"), user.reason)
             elif user_id := sanitized(user.id).strip():
                 directory.listed[user_id] = user
         yield from problem_of(cursor, part)
+
+
+def _elements(cursor: JsonCursor, part: Part, kind: type[Kind]) -> Iterator[Kind | Broken]:
+    """The entries of the list, with the answers to each behind it."""
+    lists = (key == "value" for key in cursor.members()) if cursor.peek() == "{" else (True,)
+    small_keys = _SMALL_KEYS.search(part_head(part)) is not None
+    for is_list in lists:
+        if is_list and not small_keys:
+            yield from cursor.elements(kind)
+        elif is_list:
+            for entry in cursor.elements(dict):
+                replies = entry.get("replies") if isinstance(entry, dict) else None
+                for each in (entry, *(replies if isinstance(replies, list) else ())):
+                    yield converted(_capitalised(each, _DEEPEST_USED), kind)
+
+
+def _capitalised(value: Json, depth: int) -> Json:
+    """An object with keys as the exports have them: ``createdDateTime`` -> ``CreatedDateTime``."""
+    if not isinstance(value, dict) or not depth:
+        return value
+    return {f"{key[:1].upper()}{key[1:]}": _capitalised(inner, depth - 1) for key, inner in value.items()}
 
 
 def _user_records(part: Part, directory: _Directory) -> Iterator[Record | Skipped]:
@@ -173,7 +202,7 @@ def _part_items(part: Part, directory: _Directory) -> Iterator[Item]:
     chats: OrderedDict[str, Days] = OrderedDict()
     with part.opener() as stream:
         cursor = JsonCursor(stream)
-        for number, message in enumerate(cursor.elements(_Message), start=1):
+        for number, message in enumerate(_elements(cursor, part, _Message), start=1):
             if isinstance(message, Broken):
                 yield Rejected(part.file.name, part.at(f"message {number}"), message.reason)
                 continue
