@@ -3,6 +3,7 @@
 import codecs
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from charset_normalizer import from_bytes
 
@@ -92,6 +93,7 @@ def _mostly_utf8(head: bytes) -> bool:
     return len(_WIDE.findall(text)) > 4 * damaged
 
 
+@lru_cache(maxsize=4)  # every reader that is asked looks at the same bytes
 def _legacy_charset(head: bytes) -> str:
     """cp1252, unless the bytes are clearly another script's.
 
