@@ -16,8 +16,9 @@ from sqlalchemy import Engine
 from ingest_pipeline.documents import Item, Record, Rejected, Skipped, Source
 from ingest_pipeline.errors import UnreadableFile
 from ingest_pipeline.retention import cutoff_of, within
-from ingest_pipeline.sources import registry
+from ingest_pipeline.sources import folder_options, registry
 from ingest_pipeline.sources.base import HEAD_BYTES, Export, Reader, ReadOptions, SourceFile
+from ingest_pipeline.sources.contents import describe
 from ingest_pipeline.sources.inbox import Inbox, sha256
 from ingest_pipeline.store.documents import (
     Saved,
@@ -172,14 +173,17 @@ def _look_at(
     else:
         digest = sha256(file)
     with file.opener() as stream:
-        reader = registry.detect(source, file, stream.read(HEAD_BYTES))
+        head = stream.read(HEAD_BYTES)
+    reader = registry.detect(source, file, head)
     seen = _Seen(file, reader, digest, read_with(reader, options, file.mapped), changed=True)
     if reader is None:
         report.unrecognised += 1
         report.counts.rejected += 1
         begin_files(engine, [_file_row(seen, source, FileCounts(), run_id)])
         formats = ", ".join(reader.format for reader in registry.READERS if reader.source is source)
-        reason = f"not a format that is read from {source.value}/; known there: {formats}"
+        reason = f"{describe(head)}: not a format that is read from {source.value}/; known there: {formats}"
+        if file.name.endswith(f"/{folder_options.NAME}"):
+            reason = f"settings hold for all of {source.value}/: put them into {source.value}/{folder_options.NAME}"
         save_rejections(engine, [Rejected(file.name, WHOLE, reason)], run_id)
         save_files(engine, [_file_row(seen, source, FileCounts(rejected=1), run_id)])
     return seen

@@ -137,7 +137,7 @@ def show_overview(console: Console, overview: Overview) -> None:
     _optional(console, "Rejected (latest)", ("File", "Where", "Why"), rejected)
     total = sum(unit.rejected for unit in overview.sources)
     if total > len(rejected):
-        console.print(f"… and {total - len(rejected):,} more")
+        console.print(f"… and {total - len(rejected):,} more: `ingest status --rejected {total}` lists them all")
     _optional(
         console,
         "Summaries that the model gave no good answer for; the template's stand",

@@ -175,6 +175,7 @@ def test_status_tells_the_state_of_everything(ingest: Run) -> None:
     assert {source["source"] for source in told["sources"]} == {"crm", "email", "chat", "direct"}
     assert all(source["pending"] == source["failed"] == 0 for source in told["sources"])
     assert {"file", "position", "reason"} == told["rejected"][0].keys()
+    assert ingest("status", "--rejected", "0", "--json").json["rejected"] == []
 
 
 def test_looking_needs_neither_model_nor_trait_schema(ingest: Run) -> None:

@@ -200,7 +200,7 @@ def test_a_chat_whose_dates_read_either_way(tmp_path: Path) -> None:
     """Would be rejected, with the setting to make; once that is made, it is named as what decided."""
     chat = put(tmp_path / "chat.txt", "03/04/24, 10:00 - Kim: I live in Lisbon.\n05/06/24, 10:00 - Kim: Hi\n")
     (reason,) = one(chat).rejected
-    assert "date_order: dmy (or mdy) in this folder's _source.yaml" in reason
+    assert "date_order: dmy (or mdy) in chat/_source.yaml" in reason
     put(tmp_path / "_source.yaml", "date_order: mdy\n")
     found = one(chat)
     assert not found.rejected

@@ -247,6 +247,20 @@ def test_a_broken_row_is_kept_with_where_and_why_and_the_rest_goes_on(box: Box) 
     assert rejected(box.engine) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("email/offer.pdf", b"%PDF-1.7 ...", "a PDF: not a format that is read from email/; known there: mbox,"),
+        ("email/acme/_source.yaml", b"timezone: UTC\n", "hold for all of email/: put them into email/_source.yaml"),
+    ],
+)
+def test_what_nobody_reads_is_told_with_what_to_do(box: Box, name: str, content: bytes, told: str) -> None:
+    box.put(name, content)
+    box.read()
+    (row,) = rows(box.engine, Rejection)
+    assert told in row.reason
+
+
 def test_what_nobody_reads_is_said_once_and_looked_at_once(box: Box) -> None:
     box.put("email/notes.docx", b"PK not mail at all")
     report, _ = box.read()

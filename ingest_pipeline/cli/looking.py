@@ -154,7 +154,10 @@ def _explain(
 
 
 @app.command()
-def status(as_json: AsJson = False) -> None:
+def status(
+    rejected: Annotated[int, typer.Option(min=0, help="How many of what was rejected to list, latest first.")] = 20,
+    as_json: AsJson = False,
+) -> None:
     """Show what is in the store, what is pending and will cost, what failed and was rejected, and what was spent."""
     from ingest_pipeline.batching import open_batches
     from ingest_pipeline.estimating import estimate_pending, load_last_minute
@@ -164,7 +167,11 @@ def status(as_json: AsJson = False) -> None:
 
     settings = load_settings()
     with open_store() as engine:
-        overview, last_minute, under_way = load_overview(engine), load_last_minute(engine), open_batches(engine)
+        overview, last_minute, under_way = (
+            load_overview(engine, rejected),
+            load_last_minute(engine),
+            open_batches(engine),
+        )
         past = past_retention(engine, settings)
         given_up = count_failed(engine, max_attempts=settings.max_attempts)
         try:

@@ -151,7 +151,7 @@ def _chat_items(part: Part, key: str, options: ReadOptions, skipped: Counter[str
     if order is None:
         raise UnreadableFile(
             f"{part.file.name}: its dates read as day/month and as month/day alike; say which it is: "
-            "date_order: dmy (or mdy) in this folder's _source.yaml"
+            "date_order: dmy (or mdy) in chat/_source.yaml of the inbox, or in a _source.yaml beside files elsewhere"
         )
     chat = _Chat(part, key, options, skipped)
     with part.opener() as stream:
