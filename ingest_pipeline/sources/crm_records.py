@@ -16,7 +16,8 @@ FUTURE_SLACK = timedelta(days=1)
 
 REMEMBERED_MOMENTS = 16_384
 _DAY = len("2024-01-23")
-_UTC_SUFFIXES = {_DAY: "T12:00+00:00", len("2024-01-23 17:50:51"): "+00:00"}
+_TO_MINUTES = len("2024-01-23 17:50")
+_TO_SECONDS = len("2024-01-23 17:50:51")
 
 _ADDRESS = re.compile(r"[^@\s;,<>\"]+@[^@\s;,<>\"]+\.[^@\s;,<>\".]{2,}")
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -137,9 +138,14 @@ class Moments(dict[str, tuple[datetime | None, str | None]]):
 
 def _parsed(text: str, zone: tzinfo, date_order: str) -> datetime:
     length = len(text)
-    if zone is UTC and length in _UTC_SUFFIXES and text[4] == "-" and (length == _DAY or text[13] == ":" == text[16]):
-        # What nearly all cells are; several times as fast as to replace the zone afterwards.
-        return datetime.fromisoformat(text + _UTC_SUFFIXES[length])
+    # What nearly all cells are goes the short way; a zone that is in the text is much faster than one set afterwards.
+    if length > _DAY + 3 and text[4] == "-" and text[13] == ":":
+        if zone is UTC and (length == _TO_MINUTES or (length == _TO_SECONDS and text[16] == ":")):
+            return datetime.fromisoformat(f"{text}+00:00")
+        bare = text.removesuffix(" UTC")
+        return _in_utc(datetime.fromisoformat(bare), zone if bare is text else UTC)
+    if zone is UTC and length == _DAY and text[4] == "-":
+        return datetime.fromisoformat(f"{text}T12:00+00:00")
     if text.isascii() and text.isdigit():
         if len(text) < 12:
             raise ValueError("not milliseconds")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from ingest_pipeline.documents import Identifier, Item, Json, Person, Record, Role, Skipped
@@ -12,10 +12,10 @@ from ingest_pipeline.sources.base import ReadOptions
 from ingest_pipeline.sources.columns import TRUE
 from ingest_pipeline.sources.crm_mail import plain_text
 from ingest_pipeline.sources.crm_records import (
+    Moments,
     Staff,
     clean_name,
     email_addresses,
-    read_moment,
     readable_label,
 )
 from ingest_pipeline.sources.crm_tables import Lookup, TableFile
@@ -82,7 +82,8 @@ class RowReader:
         }
         warehouse = any(column.lower().startswith(("property_", "_fivetran_")) for column in sheet.table.columns)
         self._zone_name = "UTC" if warehouse else sheet.options.timezone
-        self._zone: tzinfo = UTC if warehouse else ZoneInfo(sheet.options.timezone)
+        zone = UTC if self._zone_name == "UTC" else ZoneInfo(sheet.options.timezone)
+        self._moments = Moments(sheet.now, zone, sheet.options.date_order)
 
     def read(self, row: Row) -> Item:
         """The row's Record, or why there is none."""
@@ -133,13 +134,12 @@ class RowReader:
             position=self._sheet.file.position(row),
             segments=segments,
             occurred_at=occurred_at,
-            modified_at=read_moment(modified, self._sheet.now, self._zone, self._sheet.options.date_order)[0],
+            modified_at=self._moments[modified][0],
             metadata=metadata,
         )
 
     def _moment(self, cells: Sequence[str], column: str, metadata: dict[str, Json]) -> datetime | None:
-        order = self._sheet.options.date_order
-        moment, warning = read_moment(self._cell(cells, column), self._sheet.now, self._zone, order)
+        moment, warning = self._moments[self._cell(cells, column)]
         if warning:
             metadata.setdefault("warnings", []).append(f"{column}: {warning}")
         return moment
