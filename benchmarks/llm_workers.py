@@ -9,7 +9,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -62,6 +62,7 @@ class Plan:
     lease_s: float = 30.0
     max_output_tokens: int = 1_000
     stored: bool = False
+    sentences: int = 12
 
 
 @dataclass
@@ -89,7 +90,7 @@ class Report:
 
 def make_document(number: int, profile: int | None = None, sentences: int = 12) -> Document:
     """A mail of a person of its own, or of one of several mails of ``profile``."""
-    words = f"I bought boat number {number} this spring.\n" + "It sails well and I am glad about that.\n" * sentences
+    words = f"I bought boat number {number} this spring. " + "It sails well and I am glad about that. " * sentences
     return Document(
         id=stable_id("benchmark", str(number)),
         source=Source.EMAIL,
@@ -186,7 +187,7 @@ def work_alone(plan: Plan, ready: Callable[[], None] = lambda: None) -> Report:
 
     def extract(number: int) -> None:
         try:
-            for extraction in extractor.extract([make_document(number)]):
+            for extraction in extractor.extract([make_document(number, sentences=plan.sentences)]):
                 with lock:
                     report.note(extraction)
         except LlmStopped as stop:
@@ -273,10 +274,3 @@ def setting(postgresql: bool, **behaviour: Any) -> Iterator[tuple[Plan, Server]]
         finally:
             server.stop()
             stop()
-
-
-def show(title: str, rows: Sequence[tuple[str, object, str]]) -> None:
-    print(f"\n{title}")
-    for name, value, aim in rows:
-        shown = f"{value:,.3f}" if isinstance(value, float) else f"{value}"
-        print(f"  {name:<44} {shown:>24}   {aim}")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
 
 from ingest_pipeline.store.engine import open_engine
@@ -19,6 +20,9 @@ def pytest_configure() -> None:
     """Commands under test write to no terminal, so nobody tells them its size, as pytest-xdist tells its workers."""
     for name in ("COLUMNS", "LINES"):
         os.environ.pop(name, None)
+    # How long an example takes says something about the machine.
+    settings.register_profile("untimed", deadline=None)
+    settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

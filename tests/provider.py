@@ -19,7 +19,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 Body: TypeAlias = dict[str, Any]
 Answer: TypeAlias = Callable[[Body], str]
@@ -54,7 +54,10 @@ class Behaviour:
 
 @dataclass(frozen=True)
 class Seen:
-    """One request: the hash of its body, when it came and was answered (seconds since the epoch), with what."""
+    """One request: the hash of its body, when it came and was answered (seconds since the epoch), with what.
+
+    ``about`` is the same for a question about some documents and for the further questions after a wrong answer.
+    """
 
     hash: str
     at: float
@@ -64,6 +67,7 @@ class Seen:
     input_tokens: int
     output_tokens: int
     auth: str
+    about: str = ""
     body: str = field(repr=False, default="")
 
 
@@ -96,7 +100,7 @@ class Provider:
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1"
 
-    def __enter__(self) -> "Provider":
+    def __enter__(self) -> Self:
         self._thread.start()
         self._ready.wait()
         return self
@@ -164,10 +168,12 @@ class Provider:
             return 200, [], b"{}"
         auth = re.search(r"authorization: *(\S[^\r]*)", head, re.I)
         at = time.time()
-        status, headers, answer, fault, used = await self._complete(json.loads(body), at, embedding)
+        asked = json.loads(body)
+        status, headers, answer, fault, used = await self._complete(asked, at, embedding)
         kept = body.decode() if self._keep_bodies else ""
         digest = hashlib.sha256(body).hexdigest()[:24]
-        self.seen.append(Seen(digest, at, time.time(), status, fault, *used, auth[1] if auth else "", kept))
+        about = "" if embedding else marks_of(asked)
+        self.seen.append(Seen(digest, at, time.time(), status, fault, *used, auth[1] if auth else "", about, kept))
         return status, headers, json.dumps(answer).encode()
 
     async def _complete(
@@ -260,6 +266,12 @@ def documents_of(body: Body) -> dict[str, str]:
         if message["role"] == "user" and _DOCUMENT.search(message["content"]):
             prompt = message["content"]
     return {found[2]: found[3] for found in _DOCUMENT.finditer(prompt)}
+
+
+def marks_of(body: Body) -> str:
+    """The marks of the documents that a prompt, or one that follows it, is about."""
+    contents = (message["content"] for message in body["messages"] if message["role"] == "user")
+    return " ".join(dict.fromkeys(found[1] for content in contents for found in _DOCUMENT.finditer(content)))
 
 
 def find_something(body: Body) -> str:

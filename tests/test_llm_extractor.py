@@ -543,8 +543,9 @@ def test_a_bad_provider_loses_nothing(clients: Clients) -> None:
     """Errors, malformed and truncated answers over HTTP: every document ends with its fact."""
     mails = [document(f"I own boat number {n}. " + "It sails. " * 100, n=n) for n in range(40)]
     with Provider(Behaviour(errors=0.15, malformed=0.15, truncated=0.1, seed=3)) as provider:
-        http = ModelSettings("openai/test", Rates(concurrency=4), provider.base_url, SecretStr("k"))
-        each = extractor(clients, LitellmTransport(), models=(http,), threads=4, pack_tokens=600)
+        # One after the other, so that the same requests always meet the same faults.
+        http = ModelSettings("openai/test", Rates(concurrency=1), provider.base_url, SecretStr("k"))
+        each = extractor(clients, LitellmTransport(), models=(http,), threads=1, pack_tokens=600)
         found = outcomes(each, *mails)
         faults = Counter(seen.fault for seen in provider.seen)
     assert faults["error"]
