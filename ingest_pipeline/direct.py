@@ -19,6 +19,7 @@ from ingest_pipeline.facts import Fact, ProfileHead
 from ingest_pipeline.folding import fold_profiles
 from ingest_pipeline.llm.errors import LlmStopped
 from ingest_pipeline.pipeline import Pipeline
+from ingest_pipeline.sources.jsonl import MAX_METADATA_DEPTH
 from ingest_pipeline.store.direct import save_given
 from ingest_pipeline.store.documents import load_documents
 from ingest_pipeline.store.edits import hold_profile
@@ -41,6 +42,7 @@ MAX_DATA_BYTES = 102_400
 """UTF-8 bytes of one text, as the HTTP API allows."""
 
 MAX_METADATA_BYTES = 16_384
+"""Nested at most as deep as the JSON Lines reader takes: blanking the erased in it recurses, and must never fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +209,16 @@ def check_metadata(metadata: Json) -> None:
         raise InvalidInput("invalid_metadata", _UNSTORABLE.format("metadata"), "metadata")
     if len(text.encode()) > MAX_METADATA_BYTES:
         raise InvalidInput("invalid_metadata", f"metadata exceeds {MAX_METADATA_BYTES:,} bytes", "metadata")
+    if _is_deeper(metadata, MAX_METADATA_DEPTH):
+        raise InvalidInput("invalid_metadata", f"metadata is nested more than {MAX_METADATA_DEPTH} deep", "metadata")
+
+
+def _is_deeper(value: Json, levels: int) -> bool:
+    inner = [value]
+    for _ in range(levels):
+        held = (each.values() if isinstance(each, dict) else each for each in inner)
+        inner = [one for values in held for one in values if isinstance(one, dict | list)]
+    return bool(inner)
 
 
 _UNSTORABLE = "{} holds NUL or half a surrogate pair, which no database stores"

@@ -28,6 +28,10 @@ MESSAGE = {"role": "user", "content": "Hello."}
 COMPLETION = {"model": "gpt-x", "messages": [MESSAGE], "user": "ana"}
 
 
+def nested(depth: int) -> dict[str, Any]:
+    return {"a": nested(depth - 1)} if depth > 1 else {}
+
+
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Upstream]:
     with Upstream() as upstream:
@@ -76,6 +80,7 @@ GOOD: list[tuple[str, str, Any, int]] = [
     ("GET", "/ready", None, 200),
     ("POST", f"{ANA}/ingest", {"data": "I moved to Porto."}, 200),
     ("POST", f"{ANA}/ingest", {"data": "Hi.", "source": "x", "metadata": {"a": [1]}, "extractTraits": False}, 200),
+    ("POST", f"{ANA}/ingest", {"data": "Ho.", "metadata": nested(20)}, 200),
     ("GET", "/api/profiles?limit=1&offset=0&search=an", None, 200),
     ("POST", "/api/profiles", {"externalId": "ana"}, 200),
     ("GET", ANA, None, 200),
@@ -159,6 +164,7 @@ BAD: list[tuple[str, str, str, Any]] = [
     ("invalid_source", "POST", f"{ANA}/ingest", {"data": "x", "source": 5}),
     ("invalid_metadata", "POST", f"{ANA}/ingest", {"data": "x", "metadata": [1]}),
     ("invalid_metadata", "POST", f"{ANA}/ingest", {"data": "x", "metadata": {"a": "x" * 16_384}}),
+    ("invalid_metadata", "POST", f"{ANA}/ingest", {"data": "x", "metadata": nested(21)}),
     ("invalid_extract_traits", "POST", f"{ANA}/ingest", {"data": "x", "extractTraits": None}),
     ("invalid_extract_memories", "POST", f"{ANA}/ingest", {"data": "x", "extractMemories": 1}),
     ("invalid_trait_schema", "POST", f"{ANA}/ingest", {"data": "x", "traits": [{"key": "x"}]}),

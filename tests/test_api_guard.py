@@ -110,6 +110,13 @@ def test_the_key_opens_in_any_case_of_bearer(client: TestClient) -> None:
         assert client.get("/openapi.json", headers={"Authorization": f"{scheme} {KEY}"}).status_code == 200
 
 
+def test_one_key_has_one_allowance_however_its_header_is_written(database_url: str, tmp_path: Path) -> None:
+    with serving(database_url, tmp_path, api_rpm=3) as client:
+        headers = [f"Bearer {KEY}", f"bearer {KEY}", f"BEARER   {KEY}", f"Bearer {KEY}  "]
+        statuses = [client.get("/api/profiles", headers={"Authorization": each}).status_code for each in headers]
+    assert statuses == [200, 200, 200, 429]
+
+
 def test_no_key_set_no_key_asked(database_url: str, tmp_path: Path) -> None:
     with serving(database_url, tmp_path, key=None) as client:
         assert client.get("/openapi.json").status_code == 200
@@ -152,7 +159,9 @@ def test_a_client_is_known_by_what_a_trusted_proxy_says(forwarded: str | None, c
 
     client = TestClient(Guard(app, None, frozenset({"testclient", "10.0.0.9"})), "http://localhost")
     client.get("/x", headers={"X-Forwarded-For": forwarded} if forwarded else {})
-    assert seen == [f"address {caller}"]
+    # The same in lines of their own, as some proxies write it.
+    client.get("/x", headers=[("X-Forwarded-For", part) for part in (forwarded or "").split(",")])
+    assert seen == [f"address {caller}"] * 2
 
 
 def test_every_response_has_the_security_headers(client: TestClient) -> None:

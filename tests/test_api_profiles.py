@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
@@ -115,6 +116,25 @@ def test_profiles_are_listed_searched_and_made_once(client: TestClient, ana: str
         assert code(client.get("/api/profiles", params=params)) == (400, expected)
     for body in ({}, {"externalId": ""}, {"externalId": 5}, {"externalId": "x" * 256}):
         assert code(client.post("/api/profiles", json=body)) == (400, "invalid_external_id")
+
+
+@pytest.mark.parametrize("external_id", ["a/b", "/", "a%2Fb", "a?b#c", "100%", "é 名", "ana@acme.com/1"])
+def test_ids_may_hold_what_paths_are_made_of(client: TestClient, external_id: str) -> None:
+    made = client.post("/api/profiles", json={"externalId": external_id}).json()["profile"]["id"]
+    path = f"/api/profiles/{quote(external_id, safe='')}"
+    assert client.get(path).json()["profile"]["id"] == made
+    assert client.post(f"{path}/ingest", json={"data": "I moved to Porto."}).json()["profile"]["id"] == made
+    assert client.put(f"{path}/traits/location", json={"value": "Faro"}).json()["trait"]["profileId"] == made
+
+
+def test_a_profiles_own_id_as_an_external_id_is_that_profile(client: TestClient, ana: str) -> None:
+    """And not another one, which no call would find by it."""
+    made = client.post("/api/profiles", json={"externalId": ana.upper()}).json()["profile"]
+    assert (made["id"], made["externalId"]) == (ana, "ana")
+    other = "123e4567-e89b-12d3-a456-426614174000"
+    made = client.post("/api/profiles", json={"externalId": other}).json()["profile"]
+    assert made["externalId"] == other != made["id"]
+    assert client.get(f"/api/profiles/{other}").json()["profile"]["id"] == made["id"]
 
 
 def test_a_profile_comes_with_traits_and_memories_and_what_proves_them(client: TestClient, ana: str) -> None:

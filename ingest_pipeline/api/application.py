@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from ingest_pipeline.api import batches, chat, errors, health, ingesting, openapi, profiles
 from ingest_pipeline.api.guard import Guard
 from ingest_pipeline.api.pages import viewer
+from ingest_pipeline.api.paths import SlashesInIds
 from ingest_pipeline.api.services import open_services
 from ingest_pipeline.proxy.service import ChatProxy
 from ingest_pipeline.settings import Settings, load_settings
@@ -50,6 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
     openapi.install(app)
     key = settings.api_key.get_secret_value() if settings.api_key else None
     app.add_middleware(Guard, api_key=key, trusted_proxies=settings.trusted_proxies)
+    app.add_middleware(SlashesInIds)
     return app
 
 

@@ -70,26 +70,33 @@ class Guard:
     def _check_key(self, headers: Headers) -> None:
         if self._key is None:
             return
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        if not token.strip() or scheme.lower() != "bearer":
+        token = _token(headers)
+        if not token:
             raise Unauthorised("missing_api_key", "send the key as `Authorization: Bearer KEY`")
-        if not is_key(self._key, token.strip()):
+        if not is_key(self._key, token):
             raise Unauthorised("invalid_api_key", "this key is not valid")
 
     def _caller(self, headers: Headers, address: str) -> str:
         """Whom rate limits count by: the key when there is one, else the client's address."""
-        if self._key is not None and headers.get("authorization"):
-            return f"key {headers['authorization']}"
-        return f"address {address}"
+        token = _token(headers) if self._key is not None else None
+        return f"key {token}" if token else f"address {address}"
 
     def _address(self, scope: Scope, headers: Headers) -> str:
         """The client's. ``X-Forwarded-For`` counts only from proxies that are trusted; its last entry is the one that
         they wrote."""
         address = str(scope["client"][0]) if scope.get("client") else "unknown"
-        forwarded = [part.strip() for part in headers.get("x-forwarded-for", "").split(",") if part.strip()]
+        # Some proxies add a line of their own below the one that the client wrote.
+        written = ",".join(headers.getlist("x-forwarded-for"))
+        forwarded = [part.strip() for part in written.split(",") if part.strip()]
         while address in self.trusted_proxies and forwarded:
             address = forwarded.pop()
         return address
+
+
+def _token(headers: Headers) -> str | None:
+    """The bearer token, however its header is written."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
 
 
 def is_key(key: str | None, given: str) -> bool:

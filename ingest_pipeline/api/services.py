@@ -7,6 +7,7 @@ from fastapi import Depends, Header, Request
 from sqlalchemy import Engine
 
 from ingest_pipeline.api.erasures import Erasures
+from ingest_pipeline.api.paths import reference_in
 from ingest_pipeline.api.rates import RateKind, RequestRates
 from ingest_pipeline.api.upload_worker import UploadWorker
 from ingest_pipeline.documents import Json
@@ -74,8 +75,8 @@ class Call:
         return Editor(self.engine, self.pipeline.schema, self.actor, Via.API, self.pipeline.settings.fold_rules())
 
     def find(self, reference: str) -> str:
-        """The profile's id. Raises ProfileNotFound."""
-        return find_profile(self.engine, reference)
+        """The id of the profile that a path names. Raises ProfileNotFound."""
+        return find_profile(self.engine, reference_in(reference))
 
     def record(self, action: Audited, profile_id: str | None, **detail: Json) -> None:
         """Tell the audit log that a profile is read. Raises StoreUnavailable: what is not recorded is not shown."""

@@ -16,7 +16,7 @@ from ingest_pipeline.extraction.base import Extraction, Status, Usage
 from ingest_pipeline.store.engine import reading, write
 from ingest_pipeline.store.erased import check_not_erased
 from ingest_pipeline.store.extractions import PartitionKey
-from ingest_pipeline.store.lookup import storable
+from ingest_pipeline.store.lookup import find_by_id, storable
 from ingest_pipeline.store.people import (
     Described,
     identifier_id,
@@ -59,6 +59,7 @@ def save_given(connection: Connection, given: GivenText) -> str:
 def create_profile(engine: Engine, external_id: str) -> str:
     """The id of the profile with this external id, new if there is none.
 
+    One that already is a profile's own id means that profile: nothing would find another by it.
     Spaces around it do not count. One that is an e-mail address also is an identifier: mail from there, read before or
     after, is the same person's. Raises InvalidInput for an empty or overlong one, or one with control characters, and
     for that of an erased person (``profile_erased``).
@@ -74,6 +75,9 @@ def create_profile(engine: Engine, external_id: str) -> str:
         return _create_by_email(engine, external_id)
     with reading(engine) as connection:
         check_not_erased(connection, external_id)
+        owner = find_by_id(connection, external_id)
+    if owner is not None:
+        return owner
     known = select(Profile.id).where(Profile.external_id == external_id)
     row = new_profile(str(uuid.uuid4()), None, datetime.now(UTC)) | {"external_id": external_id}
     try:

@@ -46,7 +46,7 @@ def find_profile(engine: Engine, reference: str, by_start: bool = False) -> str:
     if not storable(reference):
         raise ProfileNotFound
     with reading(engine) as connection:
-        for find in (_by_id, _by_external_id, _by_identifier, *((_by_start_of_id,) if by_start else ())):
+        for find in (find_by_id, _by_external_id, _by_identifier, *((_by_start_of_id,) if by_start else ())):
             profile_id: str | None = find(connection, reference)
             if profile_id:
                 return profile_id
@@ -67,7 +67,8 @@ _OF_ID = select(Profile.id, Profile.merged_into).where(Profile.id == bindparam("
 _OF_EXTERNAL_ID = select(Profile.id, Profile.merged_into).where(Profile.external_id == bindparam("reference"))
 
 
-def _by_id(connection: Connection, reference: str) -> str | None:
+def find_by_id(connection: Connection, reference: str) -> str | None:
+    """The profile with this id, or the one that it was merged into."""
     try:
         profile_id = str(uuid.UUID(reference))
     except ValueError:
