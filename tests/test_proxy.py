@@ -213,6 +213,19 @@ def test_a_text_that_gives_orders_is_data(client: TestClient, upstream: Upstream
 
 
 USER = {"role": "user", "content": "x"}
+
+
+def test_what_is_to_be_hidden_from_providers_is_not_injected(
+    sqlite_url: str, tmp_path: Path, upstream: Upstream
+) -> None:
+    with serving(sqlite_url, tmp_path, upstream_base_url=upstream.base_url, redact="email") as client:
+        client.post("/api/profiles", json={"externalId": "ana"})
+        memory = {"content": "Reads mail at ana@acme.example on Mondays.", "type": "fact"}
+        client.post("/api/profiles/ana/memories", json=memory)
+        chat(client)
+    assert "- Reads mail at [EMAIL_1] on Mondays." in upstream.messages[0]["content"]
+
+
 BAD: list[tuple[Any, str, str | None]] = [
     (b"{", "invalid_json", None),
     (b"[]", "invalid_json", None),

@@ -122,6 +122,15 @@ def test_a_failed_call_costs_nothing_and_tells_those_who_share_the_limit(
     assert [name for name, is_so in told.items() if is_so] == ([limiter] if limiter else [])
 
 
+def test_a_call_that_was_broken_off_is_charged_at_the_most_it_can_cost(opened: Opened) -> None:
+    ticket = opened.accounts.open(OURS, chat(), PROFILE)
+    assert ticket is not None
+    opened.accounts.lost(ticket)
+    (call,) = opened.calls()
+    assert (call.outcome, call.cost_usd, call.cost_estimated) == ("lost", call.held_usd, True)
+    assert opened.spent() == pytest.approx(call.held_usd)
+
+
 def test_while_the_provider_has_us_wait_nothing_is_sent(opened: Opened) -> None:
     first, second = (opened.accounts.open(OURS, chat(), PROFILE) for _ in range(2))
     assert first is not None

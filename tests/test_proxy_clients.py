@@ -161,7 +161,7 @@ def rows(engine: Engine, table: Any) -> list[Any]:
 
 def until(look: Callable[[], T]) -> T:
     """What it finds, once it finds something."""
-    for _ in range(600):
+    for _ in range(2_400):
         if found := look():
             return found
         threading.Event().wait(0.05)

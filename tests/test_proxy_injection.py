@@ -33,7 +33,7 @@ def test_summary_attributes_and_memories_each_have_a_section() -> None:
 def test_nothing_is_told_when_nothing_is_known(known: Known) -> None:
     assert describe(known, SCHEMA) == ""
     messages: list[Any] = [{"role": "user", "content": "hi"}]
-    assert injected(messages, known, SCHEMA) == messages
+    assert injected(messages, describe(known, SCHEMA)) == messages
 
 
 def trait(key: str, **fields: Any) -> dict[str, Any]:
@@ -94,8 +94,8 @@ def test_it_is_at_the_end_of_the_system_message_or_in_a_new_one(
     """Nothing else changes, and the request itself stays as it was."""
     known = Known("Works at Initech.")
     before = [dict(message) for message in messages]
-    told = injected(messages, known, SCHEMA)
     text = describe(known, SCHEMA)
+    told = injected(messages, text)
     expected = [*content[:-1], {"type": "text", "text": text}] if isinstance(content, list) else content.format(text)
     assert told[place]["content"] == expected
     assert [message for message in told if message["role"] == "user"] == [HI]

@@ -36,6 +36,8 @@ def serve(
         # Paths hold profile ids and identifiers.
         access_log=False,
         server_header=False,
+        # What is streamed at the end may take that long.
+        timeout_graceful_shutdown=30,
         # X-Forwarded-For is read by the guard, from proxies that are trusted.
         proxy_headers=False,
     )

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from ingest_pipeline.documents import Json
 from ingest_pipeline.extraction.models import llm_settings, model_settings
-from ingest_pipeline.llm.accounts import Call, Outcome, new_call_id
+from ingest_pipeline.llm.accounts import LOST, Call, Outcome, new_call_id
 from ingest_pipeline.llm.budget import Held
 from ingest_pipeline.llm.errors import STOP_ERRORS, BudgetExhausted, LlmStopped, PricesMissing, RateWaitTooLong
 from ingest_pipeline.llm.ledger import Ledger
@@ -119,6 +119,10 @@ class Accounts:
             limiter.stopped(permit, found.kind.value)
         else:
             limiter.ended(permit)
+
+    def lost(self, ticket: Ticket) -> None:
+        """Settle a call of which nobody knows how it ended, at the most that it can have cost."""
+        self._ledger.close(ticket.call, Outcome(LOST, ticket.call.held_usd, estimated=True))
 
     def close(self) -> None:
         """Idempotent."""

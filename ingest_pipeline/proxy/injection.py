@@ -21,9 +21,8 @@ class Known:
     age_days: Mapping[str, float] = field(default_factory=dict)
 
 
-def injected(messages: Sequence[dict[str, Json]], known: Known, schema: TraitSchema) -> list[dict[str, Json]]:
-    """The messages with what is known, appended to the system message or in a new one in front."""
-    text = describe(known, schema)
+def injected(messages: Sequence[dict[str, Json]], text: str) -> list[dict[str, Json]]:
+    """The messages with what is known appended to the system message, or in a new one in front."""
     if not text:
         return list(messages)
     for index, message in enumerate(messages):

@@ -22,13 +22,14 @@ from ingest_pipeline.background import MAX_DUE, Background
 from ingest_pipeline.direct import extract_stored
 from ingest_pipeline.documents import Json
 from ingest_pipeline.errors import IngestError, ProfileNotFound
+from ingest_pipeline.extraction.redaction import Redactor
 from ingest_pipeline.extraction.traits import TraitSchema
 from ingest_pipeline.llm.client import SWITCH_INTERVAL_S
 from ingest_pipeline.pipeline import Pipeline
 from ingest_pipeline.proxy.accounts import Accounts, Ticket
 from ingest_pipeline.proxy.errors import UpstreamFailed
 from ingest_pipeline.proxy.forwarding import Forwarder, Stream, Whole, check_translatable
-from ingest_pipeline.proxy.injection import Known, injected
+from ingest_pipeline.proxy.injection import Known, describe, injected
 from ingest_pipeline.proxy.request import ChatRequest, check_model, find_reference, read_request
 from ingest_pipeline.proxy.said import Said, read_said
 from ingest_pipeline.proxy.upstream import Upstream, choose_upstream, configured_upstream
@@ -67,6 +68,7 @@ class ChatProxy:
         self.pipeline = pipeline
         self._accounts = Accounts(pipeline.settings, pipeline.engine)
         self._forwarder = Forwarder()
+        self._redactor = Redactor(pipeline.settings.redact, pipeline.settings.phone_region.upper())
         # The offline extractor is Python code that holds the interpreter.
         threads = 1 if pipeline.settings.model == "offline" else min(THREADS, pipeline.settings.max_concurrency)
         self.background = Background(self._extract, threads)
@@ -111,6 +113,9 @@ class ChatProxy:
             _log.info("the upstream answered with HTTP %d", failure.status)
             self._spawn(self._settle_failed(turn, failure))
             raise
+        except BaseException:
+            self._spawn(self._settle_lost(turn))
+            raise
         # Whatever becomes of the caller's connection.
         stored = self._spawn(self._store(turn, new))
         if isinstance(answer, Whole):
@@ -137,7 +142,8 @@ class ChatProxy:
         if not request.options.skip_injection:
             known = load_known(engine, profile_id, now)
             schema = request.options.traits or self._schema(profile_id, known)
-            body = body | {"messages": injected(request.messages, known, schema)}
+            text = self._redactor.begin().shown(describe(known, schema))
+            body = body | {"messages": injected(request.messages, text)}
         ticket = self._accounts.open(upstream, request, profile_id)
         return _Turn(request, body, reference, profile_id, upstream, ticket, now)
 
@@ -177,6 +183,10 @@ class ChatProxy:
     async def _settle_failed(self, turn: _Turn, failure: UpstreamFailed) -> None:
         if turn.ticket is not None:
             await anyio.to_thread.run_sync(self._accounts.failed, turn.ticket, failure)
+
+    async def _settle_lost(self, turn: _Turn) -> None:
+        if turn.ticket is not None:
+            await anyio.to_thread.run_sync(self._accounts.lost, turn.ticket)
 
     def _find_new(self, turn: _Turn) -> list[Said]:
         if turn.request.options.skip_extraction:
