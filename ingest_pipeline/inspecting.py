@@ -24,9 +24,6 @@ SHOWN_REJECTIONS = 20
 _DECISIONS = ("date_order", "date_order_decided_by", "time_zone", "zone")
 """Keys of a record's metadata that tell how its dates were read."""
 
-_ASKED_LAST = "mail_zip"
-"""Takes every zip that it cannot open, so that reading it says why."""
-
 Progress = Callable[[str, int], None]
 
 
@@ -168,7 +165,7 @@ def _sort_in(
     try:
         with file.opener() as stream:
             head = stream.read(HEAD_BYTES)
-        reader = recognise(file, head, located.source)
+        reader = registry.recognise(file, head, located.source)
     except OSError as error:
         report.unknown.append(Unknown(file.name, f"cannot be read: {_reason(error)}", located.named))
         return
@@ -185,19 +182,8 @@ def _sort_in(
         files.append(file)
 
 
-def recognise(file: SourceFile, head: bytes, source: Source | None) -> Reader | None:
-    """The reader for the content; only one of the source's when the file lies in its folder of the inbox."""
-    if source is not None:
-        return registry.detect(source, file, head)
-    found = [reader for reader in registry.READERS if reader.detect(file, head)]
-    return min(found, key=lambda reader: reader.format == _ASKED_LAST, default=None)
-
-
 def _what_it_is(file: SourceFile, head: bytes, located: Located) -> str:
-    elsewhere = recognise(file, head, None) if located.source else None
-    if elsewhere is not None:
-        return f"{elsewhere.format}, which is read from {elsewhere.source}/ and not from {located.source}/: move it"
-    return describe(head)
+    return registry.misplaced(file, head, located.source) if located.source else describe(head)
 
 
 def _inspect_group(group: _Group, limit: int | None, progress: Progress) -> Inspection:

@@ -18,7 +18,6 @@ from ingest_pipeline.errors import UnreadableFile
 from ingest_pipeline.retention import cutoff_of, within
 from ingest_pipeline.sources import folder_options, registry
 from ingest_pipeline.sources.base import HEAD_BYTES, Export, Reader, ReadOptions, SourceFile
-from ingest_pipeline.sources.contents import describe
 from ingest_pipeline.sources.inbox import Inbox, sha256
 from ingest_pipeline.store.documents import (
     Saved,
@@ -180,13 +179,18 @@ def _look_at(
         report.unrecognised += 1
         report.counts.rejected += 1
         begin_files(engine, [_file_row(seen, source, FileCounts(), run_id)])
-        formats = ", ".join(reader.format for reader in registry.READERS if reader.source is source)
-        reason = f"{describe(head)}: not a format that is read from {source.value}/; known there: {formats}"
-        if file.name.endswith(f"/{folder_options.NAME}"):
-            reason = f"settings hold for all of {source.value}/: put them into {source.value}/{folder_options.NAME}"
-        save_rejections(engine, [Rejected(file.name, WHOLE, reason)], run_id)
+        save_rejections(engine, [Rejected(file.name, WHOLE, _why_unread(file, head, source))], run_id)
         save_files(engine, [_file_row(seen, source, FileCounts(rejected=1), run_id)])
     return seen
+
+
+def _why_unread(file: SourceFile, head: bytes, source: Source) -> str:
+    """What a file of no format is, and what to do about it."""
+    if file.name.endswith(f"/{folder_options.NAME}"):
+        return f"settings hold for all of {source}/: put them into {source}/{folder_options.NAME}"
+    formats = ", ".join(reader.format for reader in registry.READERS if reader.source is source)
+    what = registry.misplaced(file, head, source)
+    return f"{what}; not a format that is read from {source}/, known there: {formats}"
 
 
 def _file_row(seen: _Seen, source: Source, counts: FileCounts, run_id: str | None) -> dict[str, Any]:

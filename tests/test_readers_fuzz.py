@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from ingest_pipeline.documents import Item, Record, Rejected, Skipped
 from ingest_pipeline.errors import UnreadableFile
-from ingest_pipeline.inspecting import recognise
 from ingest_pipeline.sources import registry
 from ingest_pipeline.sources.archives import ZIP_MAGIC
 from ingest_pipeline.sources.base import HEAD_BYTES, Reader
@@ -229,6 +228,6 @@ def test_the_content_alone_tells_the_format(reader: Reader) -> None:
     """Of all readers, whatever the file is called and wherever it lies."""
     for data in BUILDERS[reader.format](SAID).values():
         file = source_file("file", data, mapped=reader.format == "mapped")
-        found = recognise(file, data[:HEAD_BYTES], None)
+        found = registry.recognise(file, data[:HEAD_BYTES], None)
         # A mapping is known by its name, and tells what the tables beside it are.
         assert (found and found.format) == (None if reader.format == "mapped" else reader.format)

@@ -250,7 +250,8 @@ def test_a_broken_row_is_kept_with_where_and_why_and_the_rest_goes_on(box: Box) 
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("email/offer.pdf", b"%PDF-1.7 ...", "a PDF: not a format that is read from email/; known there: mbox,"),
+        ("email/offer.pdf", b"%PDF-1.7 ...", "a PDF; not a format that is read from email/, known there: mbox,"),
+        ("email/task.csv", b"Id,WhoId,Description,SystemModstamp,CreatedById\n", "salesforce, which is read from crm/"),
         ("email/acme/_source.yaml", b"timezone: UTC\n", "hold for all of email/: put them into email/_source.yaml"),
     ],
 )
