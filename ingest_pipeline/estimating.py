@@ -7,12 +7,13 @@ from itertools import chain
 
 from sqlalchemy import Engine, func, select
 
+from ingest_pipeline.extraction.offline import OfflineExtractor
 from ingest_pipeline.extraction.traits import TraitSchema, load_traits
 from ingest_pipeline.llm.tables import LlmCallRow
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.documents import load_documents
 from ingest_pipeline.store.engine import reading
-from ingest_pipeline.store.extractions import PartitionKey, Selection, count_pending, load_pending
+from ingest_pipeline.store.extractions import PartitionKey, Reextract, Selection, count_pending, load_pending
 from ingest_pipeline.store.tables import ExtractionRow
 
 SAMPLE = 5_000
@@ -26,6 +27,7 @@ class PendingEstimate:
     """``cost_usd`` None: the price is unknown. ``seconds`` None: no provider's limits apply.
 
     ``sampled``: how many of the documents were looked at; fewer than ``documents``: the figures are scaled up.
+    ``stale``: further documents, whose extraction is another model's, prompt's or trait schema's.
     """
 
     model: str
@@ -37,6 +39,7 @@ class PendingEstimate:
     cost_usd: float | None = 0.0
     seconds: float | None = None
     sampled: int = 0
+    stale: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,10 @@ def estimate_pending(
     ``selection`` None: all that the next run would extract. Raises TraitSchemaError.
     """
     if settings.model == "offline":
-        documents, _ = count_pending(engine, selection or Selection(""))
-        return PendingEstimate("offline", documents, sampled=documents)
+        fingerprint = OfflineExtractor(load_traits(settings.traits), settings.timezone).fingerprint
+        chosen = selection or Selection(fingerprint)
+        documents, _ = count_pending(engine, chosen)
+        return PendingEstimate("offline", documents, sampled=documents, stale=_count_stale(engine, chosen))
     return _estimate_llm(engine, settings, load_traits(settings.traits), selection, sample)
 
 
@@ -92,7 +97,16 @@ def _estimate_llm(
         None if total.cost_usd is None else total.cost_usd * scale,
         total.seconds * scale,
         sampled,
+        _count_stale(engine, chosen),
     )
+
+
+def _count_stale(engine: Engine, chosen: Selection) -> int:
+    """What ``stale`` would add to a selection of what is missing."""
+    if chosen.reextract is not Reextract.MISSING:
+        return 0
+    both, _ = count_pending(engine, replace(chosen, reextract=Reextract.STALE))
+    return both - count_pending(engine, chosen)[0]
 
 
 def _sampled(page: Iterable[tuple[PartitionKey, list[str]]], left: int) -> list[list[str]]:

@@ -208,6 +208,16 @@ def show_estimate(console: Console, estimate: "PendingEstimate") -> None:
         console.print(f"estimated from a sample of {estimate.sampled:,} documents", style="dim")
 
 
+def show_stale(console: Console, estimate: "PendingEstimate") -> None:
+    """That settings changed since documents were extracted, and what to do about it."""
+    if estimate.stale:
+        console.print(
+            f"{estimate.stale:,} documents were extracted by another model, prompt or trait schema; "
+            "`ingest sync --reextract stale` does them again",
+            markup=False,
+        )
+
+
 def show_last_minute(console: Console, rate: "LastMinute", under_way: "Sequence[Batch]") -> None:
     """How fast it goes, and what the provider has in hand."""
     if rate.calls or rate.documents:

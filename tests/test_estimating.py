@@ -6,11 +6,14 @@ import pytest
 from sqlalchemy import Engine
 
 from ingest_pipeline.estimating import estimate_pending, load_last_minute
+from ingest_pipeline.extraction.base import Extraction, Status
 from ingest_pipeline.extraction.models import llm_settings
 from ingest_pipeline.llm.gcra import Rates
 from ingest_pipeline.llm.prices import Prices
 from ingest_pipeline.settings import ModelLimits, ModelPrices, Settings
-from tests.builders import contact, record, save
+from ingest_pipeline.store.extractions import save_extractions
+from ingest_pipeline.store.tables import DocumentRow
+from tests.builders import contact, record, rows, save
 
 MODEL = "openai/gpt-test"
 PRICE = {MODEL: ModelPrices(input=1.0, output=10.0)}
@@ -35,6 +38,15 @@ def test_pending_work_is_estimated_whole_or_by_a_sample(engine: Engine, database
     offline = estimate_pending(engine, settings(database_url, tmp_path, model="offline"))
     assert (offline.documents, offline.cost_usd, offline.seconds) == (20, 0.0, None)
     assert load_last_minute(engine).calls == 0
+
+
+def test_it_is_said_how_much_is_stale(engine: Engine, database_url: str, tmp_path: Path) -> None:
+    save(engine, *(record(contact(n), native_id=str(n)) for n in range(3)))
+    done = rows(engine, DocumentRow)[0].id
+    offline = settings(database_url, tmp_path, model="offline")
+    assert estimate_pending(engine, offline).stale == 0
+    save_extractions(engine, [Extraction(done, Status.EMPTY)], "another", "m", None)
+    assert (estimate_pending(engine, offline).documents, estimate_pending(engine, offline).stale) == (2, 1)
 
 
 def test_a_model_has_its_own_price_and_limits(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def status(
     from ingest_pipeline.estimating import estimate_pending, load_last_minute
     from ingest_pipeline.store.audits import count_failed
     from ingest_pipeline.store.overview import load_overview
-    from ingest_pipeline.terminal import show_estimate, show_last_minute, show_overview
+    from ingest_pipeline.terminal import show_estimate, show_last_minute, show_overview, show_stale
 
     settings = load_settings()
     with open_store() as engine:
@@ -192,6 +192,8 @@ def status(
     show_last_minute(console, last_minute, under_way)
     if estimate and estimate.documents:
         show_estimate(console, estimate)
+    if estimate:
+        show_stale(console, estimate)
     say_retention(past)
     if trouble:
         say(f"no estimate: {trouble}")

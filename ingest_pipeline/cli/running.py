@@ -117,7 +117,7 @@ def _estimate(
     from ingest_pipeline.extraction.traits import load_traits
     from ingest_pipeline.pipeline import open_extractor
     from ingest_pipeline.store.extractions import Selection
-    from ingest_pipeline.terminal import show_estimate
+    from ingest_pipeline.terminal import show_estimate, show_stale
 
     ids = resolve(profiles) if profiles else []
     with open_store() as engine:
@@ -130,6 +130,7 @@ def _estimate(
         print_json(asdict(estimate) | {"retention": past})
     else:
         show_estimate(console, estimate)
+        show_stale(console, estimate)
         say_retention(past)
 
 
