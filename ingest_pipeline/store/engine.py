@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from ingest_pipeline.errors import ConfigurationError, StoreUnavailable
 from ingest_pipeline.store.base import read_json
+from ingest_pipeline.store.sqlite_queue import QueueingConnection
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -66,7 +67,10 @@ def create_store_engine(url: str) -> Engine:
         ) from None
     # Parameters hold people's texts: they must not stand in errors, which end up in logs and Dagster's event log.
     engine = create_engine(
-        url, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True, json_deserializer=read_json
+        url,
+        connect_args={"timeout": BUSY_TIMEOUT_S, "factory": QueueingConnection},
+        hide_parameters=True,
+        json_deserializer=read_json,
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin)
@@ -81,8 +85,17 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    mode = "DEFERRED" if connection.get_execution_options().get("read_only") else "IMMEDIATE"
-    connection.exec_driver_sql(f"BEGIN {mode}")
+    if connection.get_execution_options().get("read_only"):
+        connection.exec_driver_sql("BEGIN DEFERRED")
+        return
+    queueing = connection.connection.driver_connection
+    assert isinstance(queueing, QueueingConnection)
+    try:
+        queueing.wait_for_turn()
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    except BaseException:
+        queueing.end_turn()
+        raise
 
 
 def open_engine(url: str) -> Engine:
