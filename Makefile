@@ -28,6 +28,7 @@ format: .venv/.installed-dev
 bench: .venv/.installed-dev
 	$(BIN)/python benchmarks/pipeline.py
 	$(BIN)/python benchmarks/readers.py
+	$(BIN)/python benchmarks/api.py --quick
 
 # Reads exports of 1 GB: some ten minutes.
 bench-large: .venv/.installed-dev

@@ -34,7 +34,7 @@ from ingest_pipeline.llm.settings import AnswerMode, ModelSettings
 from ingest_pipeline.llm.transport import LitellmTransport, ProviderCall
 
 ROOT = Path(__file__).parent.parent
-START_S = 60
+START_S = 180
 FORK = multiprocessing.get_context("fork")
 UNLIMITED = {"INGEST_API_RPM": "100000000", "INGEST_RPM": "100000000", "INGEST_TPM": "100000000000"}
 
@@ -78,7 +78,7 @@ class Serving:
         port = self.url.rpartition(":")[2]
         self._process = psutil.Popen(
             [sys.executable, "-c", start, "serve", "--port", port, "--workers", str(workers)],
-            env=inherited | own, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env=inherited | own, cwd=ROOT, stdout=subprocess.DEVNULL,
         )  # fmt: skip
 
     def __enter__(self) -> "Serving":

@@ -31,6 +31,10 @@ _RETRIES = 5
 CONNECT_TIMEOUT_S = 10
 """How long to wait for PostgreSQL; ``?connect_timeout=…`` in the URL says otherwise."""
 
+CONNECTIONS = 20
+"""Of one process to PostgreSQL, at most; those that more threads ask for, wait. On SQLite so many are kept open: one
+that is opened anew each time costs as much as what it is opened for."""
+
 BUSY_TIMEOUT_S = 60
 """How long a writer waits for another one on SQLite, where there is one writer at a time."""
 
@@ -51,7 +55,8 @@ def create_store_engine(url: str) -> Engine:
             return create_engine(
                 parsed.set(drivername="postgresql+psycopg"),
                 pool_pre_ping=True,
-                pool_size=10,
+                pool_size=CONNECTIONS,
+                max_overflow=0,
                 hide_parameters=True,
                 connect_args={} if "connect_timeout" in parsed.query else {"connect_timeout": CONNECT_TIMEOUT_S},
             )
@@ -71,6 +76,9 @@ def create_store_engine(url: str) -> Engine:
         connect_args={"timeout": BUSY_TIMEOUT_S, "factory": QueueingConnection},
         hide_parameters=True,
         json_deserializer=read_json,
+        pool_size=CONNECTIONS,
+        # A writer that waits for its turn must not keep readers waiting.
+        max_overflow=-1,
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin)
