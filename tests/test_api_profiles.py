@@ -161,8 +161,9 @@ def test_a_profile_comes_with_traits_and_memories_and_what_proves_them(client: T
 
 def test_decisions_by_hand(client: TestClient, ana: str) -> None:
     """They are kept, and who made them is known."""
-    put = client.put("/api/profiles/ana/traits/location", json={"value": "Porto"}, headers={"X-Actor": "maya"}).json()
-    assert (put["trait"]["value"], put["trait"]["source"], put["trait"]["edit"]["by"]) == ("Porto", "manual", "maya")
+    zoe = {"X-Actor": "Zoë".encode()}
+    put = client.put("/api/profiles/ana/traits/location", json={"value": "Porto"}, headers=zoe).json()
+    assert (put["trait"]["value"], put["trait"]["source"], put["trait"]["edit"]["by"]) == ("Porto", "manual", "Zoë")
     for body, expected in (
         ({}, "missing_value"), ({"value": {"a": 1}}, "invalid_value_type"),
         ({"value": "x", "confidence": 2}, "invalid_confidence"),

@@ -164,10 +164,12 @@ def test_a_request_may_bring_traits_of_its_own(storing: TestClient, upstream: Up
         ({"X-GetProfile-Id": " "}, {"metadata": {"profile_id": "m"}, "user": "u"}, "m"),
         ({}, {"metadata": {"profile_id": ""}, "user": "u"}, "u"),
         ({"X-GetProfile-Id": "ana@acme.example"}, {}, "ana@acme.example"),
+        ({"X-GetProfile-Id": "Zoë 名".encode()}, {"user": "u"}, "Zoë 名"),
+        ({"X-GetProfile-Id": "Zoë".encode("latin-1")}, {"user": "u"}, "Zoë"),
     ],
 )
 def test_who_is_talking_says_the_header_then_the_metadata_then_the_user(
-    storing: TestClient, headers: dict[str, str], body: Body, reference: str
+    storing: TestClient, headers: dict[str, Any], body: Body, reference: str
 ) -> None:
     """A new one becomes a profile; a known one is found by any of its names."""
     chat(storing, headers, **{"user": None, **body})

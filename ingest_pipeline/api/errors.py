@@ -19,6 +19,8 @@ from ingest_pipeline.wire import error_json
 RETRY_AFTER_S = 30
 """For what time alone mends, when nobody knows how much of it."""
 
+_NO_OBJECT = "the body must be a JSON object, its Content-Type application/json"
+
 _log = logging.getLogger(__name__)
 
 
@@ -102,14 +104,14 @@ def install(app: FastAPI) -> None:
         if isinstance(error.__cause__, IngestError):  # FastAPI wraps what is raised while it reads the body
             return answer(error.__cause__)
         if error.status_code == 400:  # what FastAPI says of a body that it cannot decode
-            return answer(InvalidInput("invalid_json", "the body must be a JSON object"))
+            return answer(InvalidInput("invalid_json", _NO_OBJECT))
         kind = "not_found_error" if error.status_code == 404 else "invalid_request_error"
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
         return JSONResponse(error_body(str(error.detail), kind, code), error.status_code, error.headers)
 
     @app.exception_handler(Exception)
-    async def _on_bug(_request: Request, error: Exception) -> JSONResponse:
-        _log.error("a request failed", exc_info=error)
+    async def _on_bug(_request: Request, _error: Exception) -> JSONResponse:
+        # The server logs it.
         return JSONResponse(error_body("internal error; the log has it", "internal_error", "internal_error"), 500)
 
 
@@ -126,7 +128,7 @@ def invalid_input(problems: Any) -> InvalidInput:
     place = [part for part in first["loc"] if part not in ("body", "query", "path", "header")]
     field = str(place[0]) if place else ""
     if first["type"] == "json_invalid" or not field:
-        return InvalidInput("invalid_json", "the body must be a JSON object")
+        return InvalidInput("invalid_json", _NO_OBJECT)
     if first["type"].startswith(("invalid_", "missing_", "data_", "message_", "too_", "total_")):
         return InvalidInput(first["type"], first["msg"], field)
     snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in field)

@@ -13,6 +13,7 @@ from ingest_pipeline.api.upload_worker import UploadWorker
 from ingest_pipeline.documents import Json
 from ingest_pipeline.editing import Editor
 from ingest_pipeline.pipeline import Pipeline, open_pipeline
+from ingest_pipeline.proxy.request import header_text
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.audit_log import Audited, Via, append, check_actor
 from ingest_pipeline.store.lookup import find_profile
@@ -87,7 +88,7 @@ async def call_of(
     request: Request,
     actor: Annotated[str, Header(alias=ACTOR_HEADER, description="Who is at work behind the key.")] = "api",
 ) -> Call:
-    return Call(request.app.state.services, check_actor(actor))
+    return Call(request.app.state.services, check_actor(header_text(actor)))
 
 
 Called = Annotated[Call, Depends(call_of)]

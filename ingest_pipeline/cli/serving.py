@@ -21,6 +21,8 @@ def serve(
     """Serve the viewer, the ingest endpoint, the profile API and the LLM proxy."""
     import uvicorn
 
+    from ingest_pipeline.api import logs
+
     settings = load_settings()
     check_host(host, settings)
     with opened():  # what would fail in each worker fails here, with one line
@@ -32,6 +34,7 @@ def serve(
         host=host,
         port=port,
         workers=workers,
+        log_config=logs.CONFIG,
         log_level="warning",
         # Paths hold profile ids and identifiers.
         access_log=False,

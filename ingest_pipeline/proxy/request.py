@@ -82,12 +82,20 @@ def read_request(data: bytes, schema: TraitSchema) -> ChatRequest:
 
 def find_reference(request: ChatRequest, headers: Mapping[str, str]) -> str:
     """Whom the request is about. Raises InvalidInput (``missing_user_id``)."""
-    reference = _named(headers.get(PROFILE_HEADER)) or request.profile
+    reference = _named(header_text(headers.get(PROFILE_HEADER, ""))) or request.profile
     if reference is None:
         raise InvalidInput(
             "missing_user_id", "say who the user is: the header X-GetProfile-Id, metadata.profile_id or user", "user"
         )
     return reference
+
+
+def header_text(value: str) -> str:
+    """A header's value, which clients write in UTF-8 and servers read as Latin-1."""
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
 
 
 def _load(data: bytes) -> dict[str, Json]:

@@ -20,7 +20,8 @@ from pathlib import Path
 
 from ingest_pipeline.settings import Settings
 
-COMMAND = (sys.executable, "-c", "from ingest_pipeline.cli import main; main()", "retry", "--json")
+COMMAND = (sys.executable, "-P", "-c", "from ingest_pipeline.cli import main; main()", "retry", "--json")
+"""Without the current folder among the places of modules: it may hold anything."""
 
 
 @dataclass(frozen=True, slots=True)
