@@ -27,6 +27,7 @@ format: .venv/.installed-dev
 
 bench: .venv/.installed-dev
 	$(BIN)/python benchmarks/pipeline.py
+	$(BIN)/python benchmarks/fold.py --quick
 	$(BIN)/python benchmarks/readers.py
 	$(BIN)/python benchmarks/api.py --quick
 

@@ -34,7 +34,12 @@ class Opened:
     """The accounts, and the limiter that extraction has."""
 
     def __init__(self, engine: Engine, home: Path, **settings: Any) -> None:
-        given: dict[str, Any] = {"model": "openai/m", "api_base": "http://a.example/v1", "rpm": 600, "tpm": 1_000_000} | settings
+        given: dict[str, Any] = {
+            "model": "openai/m",
+            "api_base": "http://a.example/v1",
+            "rpm": 600,
+            "tpm": 1_000_000,
+        } | settings
         url = engine.url.render_as_string(hide_password=False)
         self.settings = Settings(home=home, database_url=url, **given)
         self.engine = engine
