@@ -10,6 +10,9 @@ import pytest
 from ingest_pipeline.api.logs import CONFIG, FRAMES, Places
 
 
+WHO = "Ana Ferreira"
+
+
 @pytest.fixture
 def root() -> Iterator[logging.Logger]:
     """As a server process has it; afterwards as it was."""
@@ -28,7 +31,7 @@ def look_up(names: dict[str, int], name: str) -> int:
 
 
 def deep(n: int) -> int:
-    return look_up({}, "Ana Ferreira") if n == 0 else deep(n - 1)
+    return look_up({}, WHO) if n == 0 else deep(n - 1)
 
 
 def test_an_unforeseen_error_is_told_without_its_words(root: logging.Logger) -> None:
