@@ -6,10 +6,10 @@ first    the profile tables are empty: everything is folded and written
 refold   everything is marked as changed, as after a changed rule: everything is folded and compared, nothing written
 one      one profile after another, each with a new document: its milliseconds
 
-Every measurement is a process of its own, so that its peak memory is its own; ``first`` and ``refold`` count those
-that they start as well (the largest). The observations are the same each time: CRM fields, signatures, own words and notes about
-people who move, change jobs and change their minds, with retractions, stated dates, values that the schema refuses,
-and sentences that say the same in a few more words. ``--postgres`` starts a server of its own for the measurement.
+Every measurement is a process of its own, so that its peak memory is its own; ``first`` and ``refold`` count those that
+they start as well. The observations are the same each time: CRM fields, signatures, own words and notes about people
+who move, change jobs and change their minds, with retractions, stated dates, values that the schema refuses, and
+sentences that say the same in a few more words. ``--postgres`` starts a server of its own for the measurement.
 """
 
 import argparse
