@@ -11,6 +11,8 @@ from ingest_pipeline.store.people import BUCKETS
 from ingest_pipeline.store.tables import Profile
 from ingest_pipeline.store.upsert import select_in
 
+_LIVING = select(Profile.id, Profile.partition_key).where(Profile.merged_into.is_(None))
+
 
 @dataclass(frozen=True, slots=True)
 class Partitioning:
@@ -30,12 +32,11 @@ class Partitioning:
     def load_profiles(self, engine: Engine, names: Iterable[str]) -> dict[str, str]:
         """Profile id → partition name, for the profiles in these partitions. Unknown names have none."""
         names = list(names)
-        query = select(Profile.id, Profile.partition_key).where(Profile.merged_into.is_(None))
         with reading(engine) as connection:
             if self.by is PartitionBy.PROFILE:
-                found = select_in(connection, query, Profile.partition_key, names)
+                found = select_in(connection, _LIVING, Profile.partition_key, names)
             else:
-                found = select_in(connection, query, Profile.bucket, [int(name.rpartition("-")[2]) for name in names])
+                found = select_in(connection, _LIVING, Profile.bucket, [int(name.rpartition("-")[2]) for name in names])
             return {row.id: self.name(row.partition_key) for row in found}
 
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
-from sqlalchemy import Engine, case, func, select
+from sqlalchemy import ColumnElement, Engine, Select, case, func, select
 
 from ingest_pipeline.documents import Source
 from ingest_pipeline.store.engine import reading
 from ingest_pipeline.store.tables import DocumentRow, ExtractionRow, ObservationRow, Profile
-from ingest_pipeline.store.upsert import select_in
+from ingest_pipeline.store.upsert import LISTED, select_listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,30 +29,45 @@ class Holdings:
 def count_holdings(engine: Engine, profiles: Iterable[str], source: Source) -> dict[str, Holdings]:
     """What each of the profiles has of one source; profiles without documents are left out."""
     profiles = list(profiles)
-    current = (DocumentRow.superseded_at.is_(None), DocumentRow.source == source.value)
-    by_state = (
+    with reading(engine) as connection:
+        states = list(select_listed(connection, _states(source), profiles))
+        observations = {row.profile_id: row.n for row in select_listed(connection, _observed(source), profiles)}
+    return {
+        row.profile_id: Holdings(row.documents, row.pending, row.failed, observations.get(row.profile_id, 0))
+        for row in states
+    }
+
+
+@cache
+def _states(source: Source) -> Select[Any]:
+    return (
         select(
             DocumentRow.profile_id,
             func.count().label("documents"),
             func.sum(case((DocumentRow.state == "pending", 1), else_=0)).label("pending"),
             func.sum(case((DocumentRow.state == "failed", 1), else_=0)).label("failed"),
         )
-        .where(*current)
+        .where(*_current(source))
         .group_by(DocumentRow.profile_id)
     )
-    observed = (
+
+
+@cache
+def _observed(source: Source) -> Select[Any]:
+    return (
         select(DocumentRow.profile_id, func.count().label("n"))
         .join(ObservationRow, ObservationRow.document_id == DocumentRow.id)
-        .where(*current, ObservationRow.superseded.is_(False))
+        .where(*_current(source), ObservationRow.superseded.is_(False))
         .group_by(DocumentRow.profile_id)
     )
-    with reading(engine) as connection:
-        states = list(select_in(connection, by_state, DocumentRow.profile_id, profiles))
-        observations = {r.profile_id: r.n for r in select_in(connection, observed, DocumentRow.profile_id, profiles)}
-    return {
-        row.profile_id: Holdings(row.documents, row.pending, row.failed, observations.get(row.profile_id, 0))
-        for row in states
-    }
+
+
+def _current(source: Source) -> list[ColumnElement[bool]]:
+    return [
+        DocumentRow.superseded_at.is_(None),
+        DocumentRow.source == source.value,
+        DocumentRow.profile_id.in_(LISTED),
+    ]
 
 
 def load_failed_in_run(engine: Engine, run_id: str) -> dict[Source, set[str]]:
