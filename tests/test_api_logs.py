@@ -9,7 +9,6 @@ import pytest
 
 from ingest_pipeline.api.logs import CONFIG, FRAMES, Places
 
-
 WHO = "Ana Ferreira"
 
 
