@@ -12,6 +12,7 @@ from sqlalchemy import update
 from ingest_pipeline.api import profiles
 from ingest_pipeline.errors import StoreUnavailable
 from ingest_pipeline.store.audit_log import load_audit_log
+from ingest_pipeline.store.facts import load_facts
 from ingest_pipeline.store.tables import Profile
 from tests.serving import serving
 
@@ -135,6 +136,14 @@ def test_a_profiles_own_id_as_an_external_id_is_that_profile(client: TestClient,
     made = client.post("/api/profiles", json={"externalId": other}).json()["profile"]
     assert made["externalId"] == other != made["id"]
     assert client.get(f"/api/profiles/{other}").json()["profile"]["id"] == made["id"]
+
+
+def test_people_are_called_by_the_name_that_is_known_of_them(client: TestClient, ana: str) -> None:
+    """Also where no record has one."""
+    client.put("/api/profiles/ana/traits/name", json={"value": "Ana Ferreira"})
+    assert client.get("/api/profiles").json()["profiles"][0]["name"] == "Ana Ferreira"
+    engine = client.app.state.services.pipeline.engine  # type: ignore[attr-defined]
+    assert load_facts(engine, ana).name == "Ana Ferreira"
 
 
 def test_a_profile_comes_with_traits_and_memories_and_what_proves_them(client: TestClient, ana: str) -> None:

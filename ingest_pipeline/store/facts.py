@@ -15,6 +15,7 @@ from ingest_pipeline.errors import InvalidInput, ProfileNotFound
 from ingest_pipeline.facts import Fact, Past, ProfileFacts, ProfileHead, Proof
 from ingest_pipeline.store.edits import edit_of, load_edits
 from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.lookup import NAME
 from ingest_pipeline.store.memory_ids import find_memories
 from ingest_pipeline.store.neighbourhood import ANCHOR
 from ingest_pipeline.store.tables import (
@@ -95,12 +96,14 @@ def load_facts(where: Engine | Connection, profile_id: str, at: datetime | None 
         head = _head(connection, profile_id)
         proofs = _load_proofs(connection, Evidence.profile_id, [profile_id])
         edits = {edit.id: edit for edit in load_edits(connection, profile_id)}
-        traits, memories = connection.execute(_TRAITS, this), connection.execute(_MEMORIES, this)
+        traits = tuple(_trait(row, proofs, edits) for row in connection.execute(_TRAITS, this))
+        memories = connection.execute(_MEMORIES, this)
+        told = next((str(trait.value) for trait in traits if trait.key == NAME), head["name"])
         return ProfileFacts(
-            **head,
+            **(head | {"name": told}),
             identifiers=tuple(sorted(f"{kind}:{value}" for kind, value in connection.execute(_IDENTIFIERS, this))),
             documents=dict(sorted((source, n) for source, n in connection.execute(_DOCUMENTS, this))),
-            traits=tuple(_trait(row, proofs, edits) for row in traits),
+            traits=traits,
             memories=_by_weight(_memory(row, proofs, edits, at or datetime.now(UTC)) for row in memories),
             history=_load_history(connection, profile_id, edits),
         )

@@ -16,6 +16,9 @@ from ingest_pipeline.store.neighbourhood import ANCHOR
 from ingest_pipeline.store.tables import DocumentRow, IdentifierRow, Memory, PersonIdentifier, Profile, TraitRow
 from ingest_pipeline.store.upsert import select_in
 
+NAME = "name"
+"""The trait by which people are called, before what records call them."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProfileSummary:
@@ -192,12 +195,13 @@ def _summaries(connection: Connection, rows: Sequence[Row[Any]]) -> list[Profile
     shown = select(IdentifierRow.__table__).where(IdentifierRow.kind != ANCHOR)
     for row in select_in(connection, shown, IdentifierRow.profile_id, ids):
         identifiers[row.profile_id].append(written(row.kind, row.value))
+    told = names_told(connection, ids)
     counts = {table: _counts(connection, table, ids) for table in (DocumentRow, TraitRow, Memory)}
     return [
         ProfileSummary(
             id=row.id,
             external_id=row.external_id,
-            name=row.display_name,
+            name=told.get(row.id, row.display_name),
             identifiers=tuple(sorted(identifiers[row.id], key=lambda i: ("@" not in i, i))),
             documents=counts[DocumentRow].get(row.id, 0),
             traits=counts[TraitRow].get(row.id, 0),
@@ -210,6 +214,12 @@ def _summaries(connection: Connection, rows: Sequence[Row[Any]]) -> list[Profile
         )
         for row in rows
     ]
+
+
+def names_told(connection: Connection, profile_ids: Sequence[str]) -> dict[str, str]:
+    """What those are called who have a name as a trait."""
+    query = select(TraitRow.profile_id, TraitRow.value).where(TraitRow.key == NAME)
+    return {row.profile_id: str(row.value) for row in select_in(connection, query, TraitRow.profile_id, profile_ids)}
 
 
 def _matches(search: str) -> ColumnElement[bool]:

@@ -22,6 +22,7 @@ from ingest_pipeline.store.contributions import Contribution, DocumentFacts, loa
 from ingest_pipeline.store.edits import load_edits
 from ingest_pipeline.store.engine import reading
 from ingest_pipeline.store.facts import Fact, Past, Proof, load_fact, load_past
+from ingest_pipeline.store.lookup import names_told
 from ingest_pipeline.store.passages import load_texts
 from ingest_pipeline.store.tables import Profile
 
@@ -83,7 +84,8 @@ def name_of(visit: Visit, profile: str) -> str:
     """What the pages call a profile."""
     with reading(visit.engine) as connection:
         row = connection.execute(select(Profile.display_name, Profile.external_id).where(Profile.id == profile)).one()
-    return str(row.display_name or row.external_id or "Nameless")
+        told = names_told(connection, [profile]).get(profile)
+    return told or str(row.display_name or row.external_id or "Nameless")
 
 
 def _find(visit: Visit, profile: str, reference: str, schema: TraitSchema) -> tuple[Fact | None, tuple[Past, ...]]:
