@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, Engine, bindparam, select
 
@@ -194,6 +194,9 @@ def check_request(request: TextRequest) -> None:
         raise InvalidInput("invalid_source", "source must be a string of valid Unicode", "source")
     if request.metadata is not None:
         check_metadata(request.metadata)
+    if request.occurred_at is not None and request.occurred_at > datetime.now(UTC) + _CLOCKS_DIFFER:
+        # What is said latest holds: for as long as nothing can be later, nothing would change it.
+        raise InvalidInput("invalid_occurred_at", "occurredAt must not be in the future", "occurredAt")
 
 
 def check_metadata(metadata: Json) -> None:
@@ -221,6 +224,7 @@ def _is_deeper(value: Json, levels: int) -> bool:
     return bool(inner)
 
 
+_CLOCKS_DIFFER = timedelta(days=1)
 _UNSTORABLE = "{} holds NUL or half a surrogate pair, which no database stores"
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 

@@ -169,6 +169,7 @@ BAD: list[tuple[str, str, str, Any]] = [
     ("invalid_extract_memories", "POST", f"{ANA}/ingest", {"data": "x", "extractMemories": 1}),
     ("invalid_trait_schema", "POST", f"{ANA}/ingest", {"data": "x", "traits": [{"key": "x"}]}),
     ("invalid_occurred_at", "POST", f"{ANA}/ingest", {"data": "x", "occurredAt": "0001-01-01T00:00:00+14:00"}),
+    ("invalid_occurred_at", "POST", f"{ANA}/ingest", {"data": "x", "occurredAt": "3024-06-01T10:00:00Z"}),
     ("extraction_error", "POST", f"{ANA}/ingest", {"data": "timeout"}),
     ("rate_limited", "POST", f"{ANA}/ingest", {"data": "rate_limited"}),
     ("budget_exhausted", "POST", f"{ANA}/ingest", {"data": "over budget"}),
