@@ -19,8 +19,8 @@ from ingest_pipeline.documents import Document, Source
 from ingest_pipeline.extracting import SLICE, KeyOutcome
 from ingest_pipeline.extraction.base import Extraction, Status
 from ingest_pipeline.extraction.batch import BatchExtractor
-from ingest_pipeline.llm.batch import Batch, BatchItem, load_batches
 from ingest_pipeline.llm.batch_api import BatchAnswer, BatchStatus
+from ingest_pipeline.llm.batch_rows import Batch, BatchItem, load_batches
 from ingest_pipeline.llm.errors import (
     BatchUnsupported,
     BudgetExhausted,
@@ -28,7 +28,7 @@ from ingest_pipeline.llm.errors import (
     ModelNotFound,
     ProviderUnavailable,
 )
-from ingest_pipeline.llm.tables import LlmCallRow
+from ingest_pipeline.llm.tables import LlmBatchItemRow, LlmCallRow
 from ingest_pipeline.llm.usage import Usage
 from ingest_pipeline.store.documents import load_documents
 from ingest_pipeline.store.engine import reading
@@ -263,7 +263,8 @@ def _groups(items: Sequence[BatchItem], waiting: set[str]) -> Iterator[list[Batc
 
 def _paid(engine: Engine, batch_id: str) -> dict[str, tuple[str, Usage]]:
     """What each answer of a batch took, and its call's id, by request key."""
-    query = select(LlmCallRow.__table__).where(LlmCallRow.worker == batch_id)
+    query = select(LlmCallRow.__table__).join(LlmBatchItemRow, LlmBatchItemRow.call_id == LlmCallRow.id)
+    query = query.where(LlmBatchItemRow.batch_id == batch_id)
     with reading(engine) as connection:
         return {
             row.request_key: (

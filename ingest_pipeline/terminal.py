@@ -22,7 +22,7 @@ from ingest_pipeline.store.overview import Overview
 if TYPE_CHECKING:
     from ingest_pipeline.batching import Polled
     from ingest_pipeline.estimating import LastMinute, PendingEstimate
-    from ingest_pipeline.llm.batch import Batch
+    from ingest_pipeline.llm.batch_rows import Batch
 
 SHORT_ID = 8
 """Characters of an id that are shown in tables; `ingest why` takes them when they are unique in the profile."""

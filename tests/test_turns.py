@@ -79,3 +79,32 @@ def test_outside_of_a_turn_nothing_is_taken() -> None:
     turn.resume()
     with turn:
         pass
+
+
+def test_whose_answer_came_goes_before_those_who_begin() -> None:
+    turn, response = Turn(), Response()
+    steps: list[str] = []
+
+    def ask() -> None:
+        with turn:
+            turn.pause()
+            turn.read(response)
+            steps.append("answered")
+
+    def begin() -> None:
+        with turn:
+            steps.append("began")
+
+    asking, beginning = threading.Thread(target=ask), threading.Thread(target=begin)
+    asking.start()
+    assert response.asked.wait(60)
+    with turn:
+        beginning.start()
+        while not turn.waiting:
+            pass
+        response.came.set()
+        while turn.waiting < 2:
+            pass
+    asking.join()
+    beginning.join()
+    assert steps == ["answered", "began"]

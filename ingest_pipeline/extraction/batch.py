@@ -22,7 +22,7 @@ from ingest_pipeline.extraction.models import llm_settings
 from ingest_pipeline.extraction.prompt import Passage
 from ingest_pipeline.extraction.results import PackResult
 from ingest_pipeline.extraction.traits import TraitSchema
-from ingest_pipeline.llm.batch import BatchItem
+from ingest_pipeline.llm.batch_rows import BatchItem
 from ingest_pipeline.llm.exchange import LlmRequest, Message
 from ingest_pipeline.llm.limits import open_limits
 from ingest_pipeline.llm.settings import ModelSettings

@@ -9,15 +9,28 @@ keeps as the batch's metadata. The requests are claimed and held in the batch's 
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ingest_pipeline.llm.accounts import LOST, PENDING, Outcome, new_call_id
+from ingest_pipeline.llm.accounts import LOST, new_call_id
 from ingest_pipeline.llm.batch_api import BatchAnswer, BatchStatus
+from ingest_pipeline.llm.batch_rows import (
+    IS_PENDING,
+    ROWS,
+    Batch,
+    BatchItem,
+    call_row,
+    closing,
+    item_row,
+    load_batches,
+    outcome_of,
+    set_outcomes,
+    without,
+)
 from ingest_pipeline.llm.cache import ANSWERED, CLAIMED, ERASED
 from ingest_pipeline.llm.errors import BudgetExhausted
 from ingest_pipeline.llm.ledger import UNDER_WAY
@@ -35,57 +48,8 @@ from ingest_pipeline.llm.tables import (
 from ingest_pipeline.store.engine import reading
 from ingest_pipeline.store.upsert import batches, select_in, upsert
 
-PRICE_SHARE = 0.5
-"""Of the ordinary price; the same at all providers of ``batch_api.PROVIDERS`` that bill at all."""
-_ROWS = 500
-_NOT_REACHED = {"expired": "batch_expired", "cancelled": "batch_cancelled"}
-
 Answers: TypeAlias = Mapping[str, BatchAnswer]
 """By request key."""
-
-
-def batch_prices(prices: Prices) -> Prices:
-    cached = None if prices.cached_input is None else prices.cached_input * PRICE_SHARE
-    return Prices(prices.input * PRICE_SHARE, prices.output * PRICE_SHARE, cached)
-
-
-@dataclass(frozen=True, slots=True)
-class BatchItem:
-    """One request: ``passages`` are [document id, start, end]. ``held_usd`` is the most it can cost."""
-
-    key: str
-    profile_id: str | None
-    passages: tuple[tuple[str, int, int], ...]
-    asked: tuple[str, ...]
-    follow_up: bool
-    held_usd: float
-    line: bytes = b""
-    call_id: str = ""
-    outcome: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """A row of ``llm_batches``."""
-
-    id: str
-    model: str
-    fingerprint: str
-    state: str
-    worker: str
-    file_id: str | None
-    provider_id: str | None
-    provider_state: str | None
-    reason: str | None
-    requests: int
-    documents: int
-    answered: int
-    failed: int
-    held_usd: float
-    cost_usd: float | None
-    created_at: datetime
-    submitted_at: datetime | None
-    collected_at: datetime | None
 
 
 class _Raced(Exception):
@@ -139,14 +103,14 @@ class BatchLedger:
             requests=len(chosen), documents=len(documents), held_usd=sum(item.held_usd for item in chosen),
             answered=0, failed=0, created_at=now,
         ))  # fmt: skip
-        connection.execute(insert(LlmBatchItemRow), [_item_row(batch_id, n, item) for n, item in enumerate(chosen)])
+        connection.execute(insert(LlmBatchItemRow), [item_row(batch_id, n, item) for n, item in enumerate(chosen)])
         self._insert_new(
             connection,
             LlmBatchDocumentRow,
             "document_id",
             [{"document_id": d, "batch_id": batch_id} for d in documents],
         )
-        connection.execute(insert(LlmCallRow), [_call_row(batch_id, model, item, now) for item in chosen])
+        connection.execute(insert(LlmCallRow), [call_row(batch_id, model, item, now) for item in chosen])
         return batch_id, chosen
 
     def _free(
@@ -162,7 +126,7 @@ class BatchLedger:
         under_way = select(LlmBatchRow.id).where(LlmBatchRow.state.in_(UNDER_WAY))
         dead = workers - living - set(connection.execute(under_way).scalars())
         busy = {row.key for row in found if row.state != CLAIMED or row.worker not in dead}
-        return _without(items, {item.key for item in items if item.key in busy or claimed & set(item.asked)}), dead
+        return without(items, {item.key for item in items if item.key in busy or claimed & set(item.asked)}), dead
 
     def _fitting(
         self, connection: Connection, model: str, items: Sequence[BatchItem], now: datetime
@@ -175,14 +139,14 @@ class BatchLedger:
         least = min(item.held_usd for item in items)
         if spent + least > self._budget_usd:
             raise BudgetExhausted(model, spent, self._budget_usd, least)
-        held = select(func.coalesce(func.sum(LlmCallRow.held_usd), 0.0)).where(LlmCallRow.outcome == PENDING)
+        held = select(func.coalesce(func.sum(LlmCallRow.held_usd), 0.0)).where(IS_PENDING)
         room = self._budget_usd - spent - connection.execute(held).scalar_one()
         over = set()
         for item in items:
             room -= item.held_usd
             if room < 0:
                 over.add(item.key)
-        return _without(items, over)
+        return without(items, over)
 
     def _claim(
         self,
@@ -195,7 +159,7 @@ class BatchLedger:
     ) -> None:
         """As ``AnswerCache.claim``; what dead workers left is taken over."""
         left = (LlmCacheRow.state == CLAIMED) & LlmCacheRow.worker.in_(sorted(dead))
-        for part in batches([item.key for item in items] if dead else [], _ROWS):
+        for part in batches([item.key for item in items] if dead else [], ROWS):
             connection.execute(delete(LlmCacheRow).where(left, LlmCacheRow.key.in_(part)))
         rows = [
             {"key": item.key, "state": CLAIMED, "worker": batch_id, "model": model, "profile_id": item.profile_id,
@@ -206,12 +170,12 @@ class BatchLedger:
 
     def _unclaim(self, connection: Connection, batch_id: str, keys: Iterable[str]) -> None:
         mine = (LlmCacheRow.state == CLAIMED) & (LlmCacheRow.worker == batch_id)
-        for part in batches(sorted(keys), _ROWS):
+        for part in batches(sorted(keys), ROWS):
             connection.execute(delete(LlmCacheRow).where(mine, LlmCacheRow.key.in_(part)))
 
     def _insert_new(self, connection: Connection, table: Any, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
         make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-        for part in batches(rows, _ROWS):
+        for part in batches(rows, ROWS):
             statement = make(table).values(part).on_conflict_do_nothing().returning(getattr(table, key))
             if len(connection.execute(statement).all()) < len(part):
                 raise _Raced
@@ -243,10 +207,10 @@ class BatchLedger:
         with self._engine.begin() as connection:
             if not connection.execute(ended.values(state="abandoned", reason=reason)).rowcount:
                 return False
-            claims = (LlmCacheRow.worker == batch_id) & (LlmCacheRow.state == CLAIMED)
-            connection.execute(delete(LlmCacheRow).where(claims))
+            keys = select(LlmBatchItemRow.key).where(LlmBatchItemRow.batch_id == batch_id)
+            self._unclaim(connection, batch_id, connection.execute(keys).scalars())
             connection.execute(delete(LlmBatchDocumentRow).where(LlmBatchDocumentRow.batch_id == batch_id))
-            mine = (LlmCallRow.worker == batch_id) & (LlmCallRow.outcome == PENDING)
+            mine = (LlmCallRow.worker == batch_id) & IS_PENDING
             held = select(func.coalesce(func.sum(LlmCallRow.held_usd), 0.0)).where(mine)
             cost = connection.execute(held).scalar_one() if lost else 0.0
             closed = update(LlmCallRow).where(mine).values(
@@ -262,25 +226,25 @@ class BatchLedger:
         now = self.now()
         mine = (LlmBatchRow.id == batch.id, LlmBatchRow.state == "submitted")
         pending = select(LlmCallRow.id, LlmCallRow.request_key, LlmCallRow.profile_id, LlmCallRow.held_usd)
-        pending = pending.where(LlmCallRow.worker == batch.id, LlmCallRow.outcome == PENDING)
+        pending = pending.where(LlmCallRow.worker == batch.id, IS_PENDING)
         with self._engine.begin() as connection:
             taken = update(LlmBatchRow).where(*mine).values(state="collected", worker=self.worker, collected_at=now)
             if not connection.execute(taken).rowcount:
                 return False
             calls = connection.execute(pending).all()
             outcomes = {
-                call.request_key: _outcome(call.held_usd, answers.get(call.request_key), status, prices)
+                call.request_key: outcome_of(call.held_usd, answers.get(call.request_key), status, prices)
                 for call in calls
             }
             # First the cache rows, then the budget's, as in every transaction.
             self._fill(connection, batch, {call.request_key: call.profile_id for call in calls}, answers, now)
             closed = update(LlmCallRow).where(LlmCallRow.__table__.c.id == bindparam("b_id"))
-            rows = [{"b_id": call.id, "finished_at": now} | _closing(outcomes[call.request_key]) for call in calls]
+            rows = [{"b_id": call.id, "finished_at": now} | closing(outcomes[call.request_key]) for call in calls]
             if rows:
                 connection.execute(closed.values({name: bindparam(name) for name in rows[0] if name != "b_id"}), rows)
             cost = sum(outcome.cost_usd or 0.0 for outcome in outcomes.values())
             self._spend(connection, now, cost)
-            _set_outcomes(connection, batch.id, outcomes)
+            set_outcomes(connection, batch.id, outcomes)
             answered = sum(key in outcomes and answer.reply is not None for key, answer in answers.items())
             totals = {"answered": answered, "failed": len(calls) - answered, "cost_usd": cost if prices else None}
             ended = {"provider_state": status.state[:20], "reason": status.error and status.error[:80]}
@@ -304,8 +268,7 @@ class BatchLedger:
         ]  # fmt: skip
         kept = ("state", "worker", "model", "answer", "finish_reason", "input_tokens", "output_tokens", "answered_at")
         upsert(connection, LlmCacheRow, rows, update=kept)
-        claims = (LlmCacheRow.worker == batch.id) & (LlmCacheRow.state == CLAIMED)
-        connection.execute(delete(LlmCacheRow).where(claims))
+        self._unclaim(connection, batch.id, keys)
 
     def _spend(self, connection: Connection, now: datetime, cost_usd: float) -> float:
         """Add to what was spent in the period; returns that."""
@@ -342,92 +305,3 @@ class BatchLedger:
         with self._engine.begin() as connection:
             connection.execute(delete(LlmBatchDocumentRow).where(LlmBatchDocumentRow.batch_id == batch_id))
             connection.execute(update(LlmBatchRow).where(LlmBatchRow.id == batch_id).values(**values))
-
-
-def load_batches(engine: Engine, *states: str) -> list[Batch]:
-    """Batches in these states, oldest first."""
-    query = select(LlmBatchRow.__table__).where(LlmBatchRow.state.in_(states)).order_by(LlmBatchRow.created_at)
-    with reading(engine) as connection:
-        return [Batch(**row._mapping) for row in connection.execute(query)]
-
-
-def _without(items: Sequence[BatchItem], keys: set[str]) -> list[BatchItem]:
-    """The items without these, and without those that share a document with one that is left out."""
-    left, lost = list(items), set(keys)
-    while True:
-        documents = {document for item in items if item.key in lost for document in item.asked}
-        more = {item.key for item in left if item.key in lost or documents & set(item.asked)}
-        if not more - lost:
-            return [item for item in left if item.key not in lost]
-        lost |= more
-
-
-def _item_row(batch_id: str, position: int, item: BatchItem) -> dict[str, Any]:
-    return {
-        "batch_id": batch_id,
-        "key": item.key,
-        "position": position,
-        "call_id": item.call_id,
-        "profile_id": item.profile_id,
-        "passages": [list(passage) for passage in item.passages],
-        "follow_up": item.follow_up,
-        "outcome": None,
-    }
-
-
-def _call_row(batch_id: str, model: str, item: BatchItem, now: datetime) -> dict[str, Any]:
-    return {
-        "id": item.call_id,
-        "request_key": item.key,
-        "purpose": "batch",
-        "profile_id": item.profile_id,
-        "document_id": item.asked[0],
-        "document_ids": list(item.asked) if len(item.asked) > 1 else None,
-        "model": model,
-        "attempt": 1,
-        "outcome": PENDING,
-        "held_usd": item.held_usd,
-        "worker": batch_id,
-        "created_at": now,
-    }
-
-
-def _closing(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "outcome": outcome.name,
-        "cost_usd": outcome.cost_usd,
-        "cost_estimated": outcome.estimated,
-        "status_code": outcome.status_code,
-        "input_tokens": outcome.input_tokens,
-        "cached_tokens": outcome.cached_tokens,
-        "output_tokens": outcome.output_tokens,
-    }
-
-
-def _outcome(held_usd: float, answer: BatchAnswer | None, status: BatchStatus, prices: Prices | None) -> Outcome:
-    if answer is None:
-        if status.state == "lost":
-            return Outcome("lost", held_usd, True)
-        return Outcome(_NOT_REACHED.get(status.state, "batch_failed"))
-    if answer.reply is None:
-        name = answer.failure.value if answer.failure else "server_error"
-        expired = status.state == "expired" and name == "timeout"
-        return Outcome("batch_expired" if expired else name, status_code=answer.status_code)
-    reply = answer.reply
-    name = {"length": "truncated", "content_filter": "refused"}.get(reply.finish_reason, "ok")
-    cost = batch_prices(prices).cost(reply.input_tokens, reply.cached_tokens, reply.output_tokens) if prices else None
-    if not answer.counted and prices:
-        cost = held_usd
-    return Outcome(
-        name, cost, not answer.counted, 200, reply.input_tokens, reply.cached_tokens, reply.output_tokens
-    )  # fmt: skip
-
-
-def _set_outcomes(connection: Connection, batch_id: str, outcomes: Mapping[str, Outcome]) -> None:
-    keys: dict[str, list[str]] = {}
-    for key, outcome in outcomes.items():
-        keys.setdefault(outcome.name, []).append(key)
-    for name, mine in keys.items():
-        for part in batches(mine, _ROWS):
-            rows = (LlmBatchItemRow.batch_id == batch_id) & LlmBatchItemRow.key.in_(part)
-            connection.execute(update(LlmBatchItemRow).where(rows).values(outcome=name))

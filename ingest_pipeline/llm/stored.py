@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 from sqlalchemy import Engine
 
 from ingest_pipeline.errors import IngestError
-from ingest_pipeline.llm.batch import PRICE_SHARE, BatchLedger
+from ingest_pipeline.llm.batch import BatchLedger
 from ingest_pipeline.llm.batch_api import BatchApi, LitellmBatches
+from ingest_pipeline.llm.batch_rows import PRICE_SHARE
 from ingest_pipeline.llm.cache import CachedReply
 from ingest_pipeline.llm.client import LlmClient
 from ingest_pipeline.llm.errors import CallFailed

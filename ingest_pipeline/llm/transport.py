@@ -3,7 +3,7 @@
 import os
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -160,7 +160,10 @@ class LitellmTransport:
             if client is None:
                 # No limit on connections: how many calls go on at once is the limiter's business.
                 limits = Limits(max_connections=None, keepalive_expiry=30.0)
-                waiting = {"request": [self._turn.pause], "response": [self._turn.read]}
+                waiting: dict[str, list[Callable[..., Any]]] = {
+                    "request": [self._turn.pause],
+                    "response": [self._turn.read],
+                }
                 http = DefaultHttpxClient(limits=limits, event_hooks=waiting)
                 client = OpenAI(api_key=secret, base_url=model.api_base, max_retries=0, http_client=http)
                 self._clients[model.api_base, secret] = client
