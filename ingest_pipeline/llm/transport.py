@@ -3,8 +3,7 @@
 import os
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,7 +14,6 @@ from ingest_pipeline.llm.errors import ModelNotFound
 from ingest_pipeline.llm.exchange import AnswerFormat, Message, ProviderReply
 from ingest_pipeline.llm.prices import Prices, estimate_tokens
 from ingest_pipeline.llm.settings import AnswerMode, ModelSettings
-from ingest_pipeline.llm.turns import Turn
 
 
 class FailureKind(StrEnum):
@@ -89,7 +87,6 @@ class LitellmTransport:
     def __init__(self) -> None:
         self._clients: dict[tuple[str | None, str | None], Any] = {}
         self._opening = threading.Lock()
-        self._turn = Turn()
 
     def check(self, model: ModelSettings) -> None:
         litellm = load_litellm()
@@ -121,9 +118,7 @@ class LitellmTransport:
             # As it is: OpenAI's package looks through every part of a schema for what to convert, at each call.
             arguments["extra_body"] = {"response_format": arguments.pop("response_format")}
         try:
-            # Other providers' connections are litellm's: it would not be known when they wait.
-            with self._turn if client is not None else nullcontext():
-                response = litellm.completion(**arguments, client=client)
+            response = litellm.completion(**arguments, client=client)
         except OpenAIError as error:
             raise failure(error) from None
         return _reply(call, response)
@@ -159,12 +154,7 @@ class LitellmTransport:
             client = self._clients.get((model.api_base, secret))
             if client is None:
                 # No limit on connections: how many calls go on at once is the limiter's business.
-                limits = Limits(max_connections=None, keepalive_expiry=30.0)
-                waiting: dict[str, list[Callable[..., Any]]] = {
-                    "request": [self._turn.pause],
-                    "response": [self._turn.read],
-                }
-                http = DefaultHttpxClient(limits=limits, event_hooks=waiting)
+                http = DefaultHttpxClient(limits=Limits(max_connections=None, keepalive_expiry=30.0))
                 client = OpenAI(api_key=secret, base_url=model.api_base, max_retries=0, http_client=http)
                 self._clients[model.api_base, secret] = client
             return client
