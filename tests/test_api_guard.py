@@ -164,6 +164,25 @@ def test_a_client_is_known_by_what_a_trusted_proxy_says(forwarded: str | None, c
     assert seen == [f"address {caller}"] * 2
 
 
+def test_a_client_that_goes_away_in_the_middle_of_a_body_is_no_failure(client: TestClient) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"authorization", f"Bearer {KEY}".encode()), (b"content-type", b"application/json")]
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/chat/completions", "query_string": b"", "headers": headers,
+        "http_version": "1.1", "scheme": "http", "server": ("localhost", 80), "client": ("127.0.0.1", 1), "root_path": "",
+    }  # fmt: skip
+    assert client.portal is not None
+    client.portal.call(client.app, scope, receive, send)
+    assert sent[0]["status"] == 400
+
+
 def test_every_response_has_the_security_headers(client: TestClient) -> None:
     for response in (
         client.get("/health"),

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from ingest_pipeline.api.rates import TooManyRequests
 from ingest_pipeline.documents import Json
@@ -108,6 +109,11 @@ def install(app: FastAPI) -> None:
         kind = "not_found_error" if error.status_code == 404 else "invalid_request_error"
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
         return JSONResponse(error_body(str(error.detail), kind, code), error.status_code, error.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def _on_gone(_request: Request, _error: ClientDisconnect) -> JSONResponse:
+        # No fault of ours, and nobody reads it.
+        return answer(InvalidInput("invalid_json", "the body broke off"))
 
     @app.exception_handler(Exception)
     async def _on_bug(_request: Request, _error: Exception) -> JSONResponse:
