@@ -176,7 +176,8 @@ def test_a_client_that_goes_away_in_the_middle_of_a_body_is_no_failure(client: T
     headers = [(b"authorization", f"Bearer {KEY}".encode()), (b"content-type", b"application/json")]
     scope = {
         "type": "http", "method": "POST", "path": "/v1/chat/completions", "query_string": b"", "headers": headers,
-        "http_version": "1.1", "scheme": "http", "server": ("localhost", 80), "client": ("127.0.0.1", 1), "root_path": "",
+        "http_version": "1.1", "scheme": "http", "server": ("localhost", 80), "client": ("127.0.0.1", 1),
+        "root_path": "",
     }  # fmt: skip
     assert client.portal is not None
     client.portal.call(client.app, scope, receive, send)
