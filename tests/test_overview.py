@@ -58,7 +58,7 @@ def email(overview: Overview) -> SourceOverview:
 
 def test_an_empty_store(engine: Engine) -> None:
     """Zeros, no division by anything."""
-    assert load_overview(engine) == Overview(0, 0, 0, 0, 0, 0, (), {}, (), 0, 0, 0.0)
+    assert load_overview(engine) == Overview(0, 0, 0, 0, 0, 0, (), {}, (), 0, 0, 0.0, {}, 0, {})
 
 
 def test_what_was_read_counts_by_source(engine: Engine, inbox: Path) -> None:
