@@ -347,6 +347,8 @@ def test_a_parameter_that_the_model_does_not_take_is_left_out(clients: Clients) 
         (400, "Your credit balance is too low", FailureKind.QUOTA, None),
         (500, "oops", FailureKind.SERVER_ERROR, None),
         (529, "overloaded", FailureKind.SERVER_ERROR, None),
+        (500, "OpenAIException - Missing credentials. Please pass an `api_key`", FailureKind.AUTH, None),
+        (500, "The api_key client option must be set", FailureKind.AUTH, None),
         (413, "", FailureKind.TOO_LONG, None),
         (400, "This model's maximum context length is 8192 tokens", FailureKind.TOO_LONG, None),
         (400, "content management policy", FailureKind.REFUSED, None),
@@ -437,6 +439,20 @@ def test_a_silent_and_an_absent_provider(transport: LitellmTransport) -> None:
     with pytest.raises(ProviderFailure) as absent:
         transport.send(call_to(provider))
     assert absent.value.kind is FailureKind.SERVER_ERROR
+
+
+def test_without_a_key_nothing_is_sent_and_nothing_is_waited_for(
+    transport: LitellmTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """litellm calls it an error of the server, which would be waited out for minutes."""
+    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    with Provider() as provider:
+        model = ModelSettings("openai/test", api_base=provider.base_url)
+        with pytest.raises(ProviderFailure) as failure:
+            transport.send(ProviderCall(model, question().messages, None, AnswerMode.PROMPT))
+        assert failure.value.kind is FailureKind.AUTH
+        assert provider.seen == []
 
 
 def test_what_cannot_be_stored_is_replaced(transport: LitellmTransport) -> None:

@@ -3,7 +3,7 @@
     IngestError
     ├── ConfigurationError
     │   └── LlmStopped              no further call makes sense; ``code`` says why
-    │       ├── CredentialsRejected     the provider refuses the key
+    │       ├── CredentialsRejected     the provider refuses the key, or there is none
     │       ├── ModelNotFound           the provider, or litellm, does not know the model
     │       ├── QuotaExhausted          the account has no credit left
     │       ├── BudgetExhausted         the spent budget leaves no room for the next call
@@ -42,12 +42,14 @@ class LlmStopped(ConfigurationError):
 
 
 class CredentialsRejected(LlmStopped):
-    """HTTP 401 or 403."""
+    """HTTP 401 or 403, or no key to ask with."""
 
     code = "auth"
 
     def __init__(self, model: str) -> None:
-        super().__init__(model, f"the provider of {model} rejects the key; set INGEST_LLM_API_KEY to a valid one")
+        super().__init__(
+            model, f"the provider of {model} rejects the key, or there is none; set INGEST_LLM_API_KEY to a valid one"
+        )
 
 
 class ModelNotFound(LlmStopped):
@@ -106,7 +108,8 @@ class ProviderUnavailable(LlmStopped):
 
     def __init__(self, model: str, seconds: float) -> None:
         super().__init__(
-            model, f"the provider of {model} has answered with errors for {seconds:.0f} s; run again later"
+            model,
+            f"the provider of {model} has given no answer, or errors, for {seconds:.0f} s; run again later",
         )
         self.seconds = seconds
 

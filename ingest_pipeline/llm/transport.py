@@ -266,6 +266,7 @@ def storable(text: str) -> str:
 
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _QUOTA = re.compile(r"insufficient_quota|exceeded your current quota|credit balance is too low", re.I)
+_KEYLESS = re.compile(r"missing credentials|api_key client option must be set|missing \w+ api key", re.I)
 _TOO_LONG = re.compile(r"context_length_exceeded|maximum context length|context window|prompt is too long", re.I)
 _FILTERED = re.compile(r"content_policy|content_filter|content management policy|safety (system|reasons)", re.I)
 _FORMAT = re.compile(r"response_format|json_schema|response_schema|structured output", re.I)
@@ -293,6 +294,9 @@ def _kind(status: int, message: str) -> tuple[FailureKind, str | None]:
         return FailureKind.QUOTA, None
     if status == 429:
         return FailureKind.RATE_LIMITED, None
+    if status >= 500 and _KEYLESS.search(message):
+        # litellm has no key to ask with and sent nothing: the status is its own.
+        return FailureKind.AUTH, None
     if status >= 500:
         return FailureKind.SERVER_ERROR, None
     if status == 413 or _TOO_LONG.search(message):
