@@ -114,3 +114,15 @@ def test_every_provider_that_may_be_chosen_is_one_of_litellms() -> None:
     from ingest_pipeline.llm.transport import load_litellm
 
     assert set(load_litellm().provider_list) >= PROVIDERS
+
+
+def test_without_key_and_address_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even to be refused: it holds what users say and what is known of them."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InvalidInput, match="no upstream is configured") as refused:
+        choose_upstream(Upstream("openai"), frozenset(), {})
+    assert refused.value.code == "missing_upstream_key"
+    assert choose_upstream(Upstream("openai"), frozenset(), {"x-upstream-key": "k"}).is_callers
+    for there in (Upstream("openai", "http://127.0.0.1:1/v1"), Upstream("openai", key=SecretStr("k"))):
+        assert choose_upstream(there, frozenset(), {}) is there

@@ -1,5 +1,6 @@
 """Where a request goes: the configured upstream, or another that the caller may choose and pays for."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -40,6 +41,11 @@ class Upstream:
     is_callers: bool = False
     is_extractions: bool = False
 
+    def is_nowhere(self) -> bool:
+        """Whether neither a key nor an address is set: what users say is not sent to OpenAI to be refused there."""
+        set_here = self.provider != OPENAI or self.base_url or self.key
+        return not (set_here or os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"))
+
     def model(self, name: str) -> str:
         """litellm's name of a model there."""
         return name if name.startswith(f"{self.provider}/") else f"{self.provider}/{name}"
@@ -72,6 +78,11 @@ def choose_upstream(configured: Upstream, allowed_urls: frozenset[str], headers:
     if not key:
         if is_other_provider or address != (url and configured.base_url):
             raise InvalidInput("missing_upstream_key", "an upstream other than the configured one needs X-Upstream-Key")
+        if configured.is_nowhere():
+            raise InvalidInput(
+                "missing_upstream_key",
+                "no upstream is configured; set INGEST_UPSTREAM_KEY, or send X-Upstream-Key",
+            )
         return configured
     base_url = address or (None if is_other_provider else configured.base_url)
     chosen = provider or (configured.provider if base_url == configured.base_url else OPENAI)
