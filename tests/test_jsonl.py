@@ -104,9 +104,10 @@ def test_bad_lines_cost_only_themselves() -> None:
         good, "{broken", "[]", '{"profile": [1], "text": "x"}', "", '{"profile": "", "text": "x"}',
         {"profile": "x" * 300, "text": "y"}, {"profile": "a@b.example", "text": 5}, "[" * 100_000,
         '{"profile": "a", "text": "x", "metadata": {"a": ' + "[" * 30 + "]" * 30 + "}}", good | {"text": " "}, good,
+        {"profile": "a@b.example", "txt": "misspelt"},
     )  # fmt: skip
     assert texts(found) == ["fine", "fine"]
-    assert [position for position, _ in rejections(found)] == [f"line {n}" for n in (2, 3, 4, 6, 7, 8, 9, 10)]
+    assert [position for position, _ in rejections(found)] == [f"line {n}" for n in (2, 3, 4, 6, 7, 8, 9, 10, 13)]
     assert skips(found) == {"empty": 1}
 
 

@@ -15,7 +15,7 @@ from typing import IO, Any, BinaryIO
 from zoneinfo import ZoneInfo
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from ingest_pipeline.documents import Identifier, Item, Json, Person, Record, Rejected, Role, Segment, Source, stable_id
 from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
@@ -44,7 +44,7 @@ _MILLISECONDS_FROM = 100_000_000_000
 
 class _Line(Struct, gc=False):
     profile: str | int
-    text: str | None = None
+    text: str | UnsetType | None = UNSET
     occurred_at: Json = None
     source: str | None = None
     metadata: dict[str, Json] | None = None
@@ -154,6 +154,8 @@ def _record(
     person, is_staff = people.of(line.profile)
     if person is None:
         return Broken(f"profile must have 1 to {MAX_PROFILE_CHARS} characters")
+    if line.text is UNSET:
+        return Broken("no text")
     text = sanitized(line.text or "").strip()
     if not text:
         return "empty"
