@@ -96,6 +96,14 @@ def test_a_zip_may_be_the_inbox(tmp_path: Path) -> None:
     assert (file.name, sha256(file)) == ("email/a.eml", HELLO)
 
 
+def test_what_lies_beside_the_folders_is_named(root: Path) -> None:
+    assert open_inbox(str(root)).strangers() == []
+    (root / "mails").mkdir()
+    (root / "my.mbox").write_text("x")
+    (root / ".DS_Store").write_text("x")
+    assert open_inbox(str(root)).strangers() == ["mails/", "my.mbox"]
+
+
 def test_a_link_to_a_file_is_read_and_one_to_nothing_says_so_when_opened(root: Path) -> None:
     (root / "chat").mkdir()
     (root / "chat" / "a.zip").symlink_to(root / "crm" / "b.csv")

@@ -99,7 +99,7 @@ def sync(
         return
     if batch and settings.model == "offline":
         raise ConfigurationError("INGEST_MODEL=offline has no batch API; set INGEST_MODEL, or leave out --batch")
-    open_inbox(settings.inbox)
+    strangers = open_inbox(settings.inbox).strangers()
     targets: dict[str, Json] = {"reextract": reextract.value, "sources": [s.value for s in sources]}
     if profile:
         targets["profiles"] = resolve(profile)
@@ -107,7 +107,11 @@ def sync(
         "sync_op": {"config": {"sources": [s.value for s in FOLDERS if not sources or s in sources]}},
         "submit_op" if batch else "extract_op": {"config": targets},
     }
-    raise typer.Exit(_sync(settings, {"ops": ops}, as_json, "batch_submit" if batch else "nightly_sync"))
+    code = _sync(settings, {"ops": ops}, as_json, "batch_submit" if batch else "nightly_sync")
+    if strangers and not as_json:
+        more = f" and {len(strangers) - 5:,} more" if len(strangers) > 5 else ""
+        say(f"Only crm/, email/ and chat/ are read, not {', '.join(strangers[:5])}{more} beside them")
+    raise typer.Exit(code)
 
 
 def _estimate(
@@ -131,6 +135,7 @@ def _estimate(
     else:
         show_estimate(console, estimate)
         show_stale(console, estimate)
+        say("files that no sync has read yet are not counted", style="dim")
         say_retention(past)
 
 
@@ -156,7 +161,8 @@ def _sync(settings: Settings, run_config: dict[str, Json], as_json: bool, job: s
         say(f"{overview.profiles:,} profiles with {overview.traits:,} traits and {overview.memories:,} memories")
         unknown = sum(values.get("files_unrecognised", 0) for values in outcome.metadata.values())
         if unknown:
-            say(f"{unknown:,} files are in no known format; `ingest status` lists them")
+            files = "1 file is" if unknown == 1 else f"{unknown:,} files are"
+            say(f"{files} of no format that is read from there; `ingest status` lists them")
         say_summaries(outcome.metadata.get("profiles", {}))
         expired = sum(values.get("documents_expired", 0) for values in outcome.metadata.values())
         if expired:

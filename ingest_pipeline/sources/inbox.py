@@ -58,6 +58,15 @@ class Inbox:
             is_mapped = path.rpartition("/")[0] in mapped
             yield SourceFile(name, int(info.get("size") or 0), modified(info), self._opener(path), is_mapped)
 
+    def strangers(self) -> list[str]:
+        """What lies beside the sources' folders, and is therefore read by nobody; hidden names are left out."""
+        names = []
+        for entry in self.filesystem.ls(self.root, detail=True):
+            name = str(entry["name"]).rstrip("/").rpartition("/")[2]
+            if name and name not in FOLDERS and not name.startswith("."):
+                names.append(f"{name}/" if entry["type"] == "directory" else name)
+        return sorted(names)
+
     def options(self, source: Source, options: ReadOptions) -> ReadOptions:
         """The options for one source's folder: its ``_source.yaml`` goes before the settings."""
         name = f"{source.value}/{folder_options.NAME}"
