@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
 from ingest_pipeline import editing
-from ingest_pipeline.direct import TextRequest, ingest_text
+from ingest_pipeline.direct import extract_stored
 from ingest_pipeline.editing import Decided, Editor
 from ingest_pipeline.editing.standing import standing
 from ingest_pipeline.edits import Action, claim_key
@@ -53,10 +53,11 @@ TEXTS = (
 
 
 def tell(engine: Engine, profile_id: str, *texts: str, year: int = 2021, schema: Any = SCHEMA) -> None:
-    """Texts that the person wrote, a year apart."""
+    """Texts that the person wrote, a year apart; decisions are of today, so that later ones are of years to come."""
     pipeline = Pipeline(load_settings(), engine, schema, OfflineExtractor(schema))
     for number, said in enumerate(texts):
-        ingest_text(pipeline, profile_id, TextRequest(said, occurred_at=datetime(year + number, 6, 1, tzinfo=UTC)))
+        said_at = datetime(year + number, 6, 1, tzinfo=UTC)
+        extract_stored(pipeline, profile_id, [save_text(engine, profile_id, said, None, None, said_at)])
 
 
 def fresh(engine: Engine) -> str:
