@@ -8,8 +8,9 @@ from sqlalchemy import Engine, delete, select
 
 from ingest_pipeline.documents import Identifier, Person, Record, Role, Segment, Source
 from ingest_pipeline.store.base import Base
+from ingest_pipeline.store.direct import save_given
 from ingest_pipeline.store.documents import Saved, begin_files, file_id, save_records
-from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.engine import reading, write
 from ingest_pipeline.store.tables import (
     AuditRow,
     DocumentRow,
@@ -21,6 +22,7 @@ from ingest_pipeline.store.tables import (
     TraitHistory,
     TraitRow,
 )
+from ingest_pipeline.store.texts import GivenText
 
 FILE = "crm/notes.csv"
 
@@ -73,6 +75,14 @@ def add_file(engine: Engine, name: str = FILE) -> None:
 def save(engine: Engine, *records: Record, source: Source = Source.CRM) -> Saved:
     add_file(engine)
     return save_records(engine, source, records, run_id=None)
+
+
+def save_text(
+    engine: Engine, profile_id: str, text: str, source: str | None, metadata: dict[str, Any] | None, said: datetime
+) -> str:
+    """Store a text about a profile, in a transaction of its own; its document id."""
+    given = GivenText(profile_id, text, said, source, metadata)
+    return write(engine, lambda connection: save_given(connection, given))
 
 
 def empty(engine: Engine) -> None:

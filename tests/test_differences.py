@@ -14,9 +14,10 @@ from ingest_pipeline.folding import fold_profiles
 from ingest_pipeline.store import differences
 from ingest_pipeline.store.contributions import Fate, load_document_facts
 from ingest_pipeline.store.differences import load_difference, load_document_differences
-from ingest_pipeline.store.direct import create_profile, save_text
+from ingest_pipeline.store.direct import create_profile
 from ingest_pipeline.store.extractions import save_extractions
 from ingest_pipeline.store.facts import load_facts
+from tests.builders import save_text
 
 AT = datetime(2024, 6, 1, tzinfo=UTC)
 TEXT = "I live in Rome. I love chess and jazz. Call me Al."

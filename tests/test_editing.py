@@ -28,13 +28,14 @@ from ingest_pipeline.pipeline import Pipeline
 from ingest_pipeline.settings import load_settings
 from ingest_pipeline.store.audit_log import Via, load_audit_log
 from ingest_pipeline.store.audits import audit_evidence
-from ingest_pipeline.store.direct import create_profile, save_text
+from ingest_pipeline.store.direct import create_profile
 from ingest_pipeline.store.edits import load_edits
 from ingest_pipeline.store.engine import open_engine
 from ingest_pipeline.store.extractions import Reextract, Selection
 from ingest_pipeline.store.facts import Fact, load_facts
 from ingest_pipeline.store.lookup import find_profile
 from ingest_pipeline.store.profiles import count_unfolded
+from tests.builders import save_text
 from tests.syncing import sync
 
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

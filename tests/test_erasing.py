@@ -35,7 +35,7 @@ from ingest_pipeline.store import erasure
 from ingest_pipeline.store.audit_log import Via, load_audit_log
 from ingest_pipeline.store.audits import audit_evidence
 from ingest_pipeline.store.base import Base
-from ingest_pipeline.store.direct import create_profile, save_text
+from ingest_pipeline.store.direct import create_profile
 from ingest_pipeline.store.documents import file_id, load_files, save_records, save_rejections
 from ingest_pipeline.store.edits import Draft, hold_profile, save_edits
 from ingest_pipeline.store.engine import open_engine
@@ -57,7 +57,20 @@ from ingest_pipeline.store.tables import (
     Rejection,
     TraitRow,
 )
-from tests.builders import add_file, contact, day, documents, empty, facts, people, record, rows, save, sender
+from tests.builders import (
+    add_file,
+    contact,
+    day,
+    documents,
+    empty,
+    facts,
+    people,
+    record,
+    rows,
+    save,
+    save_text,
+    sender,
+)
 from tests.merging import shared_store, split, sync
 
 ANA, BEN, CYD = "ana@x.example", "ben@x.example", "cyd@x.example"

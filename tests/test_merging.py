@@ -20,7 +20,7 @@ from ingest_pipeline.merging import (
 )
 from ingest_pipeline.partitions import load_partition_keys
 from ingest_pipeline.store.audit_log import Via, load_audit_log
-from ingest_pipeline.store.direct import create_profile, save_text
+from ingest_pipeline.store.direct import create_profile
 from ingest_pipeline.store.edits import load_edits
 from ingest_pipeline.store.facts import load_facts
 from ingest_pipeline.store.lookup import find_profile, list_ambiguous, list_profiles
@@ -39,6 +39,7 @@ from tests.builders import (
     people,
     record,
     rows,
+    save_text,
     sender,
 )
 from tests.merging import SCHEMA, A, B, C, editor, merge, shared_store, snapshot, split, sync, traits, two, undo

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, func, select
 
 from ingest_pipeline.documents import Record
 from ingest_pipeline.errors import InvalidInput
-from ingest_pipeline.store.direct import create_profile, save_text
+from ingest_pipeline.store.direct import create_profile
 from ingest_pipeline.store.engine import reading
 from ingest_pipeline.store.lookup import find_profile
 from ingest_pipeline.store.tables import (
@@ -26,6 +26,7 @@ from tests.builders import (
     record,
     rows,
     save,
+    save_text,
 )
 from tests.merging import merge, shared_store, snapshot, split, sync, undo
 from tests.strategies import persons

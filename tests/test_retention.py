@@ -17,7 +17,7 @@ from ingest_pipeline.llm.tables import LlmCacheRow, LlmCallRow
 from ingest_pipeline.retention import cutoff_of, within
 from ingest_pipeline.settings import load_settings
 from ingest_pipeline.store import expiring
-from ingest_pipeline.store.direct import create_profile, save_text
+from ingest_pipeline.store.direct import create_profile
 from ingest_pipeline.store.expiring import count_expired, erase_expired
 from ingest_pipeline.store.lookup import find_profile
 from ingest_pipeline.store.tables import (
@@ -30,7 +30,7 @@ from ingest_pipeline.store.tables import (
     Profile,
     TraitRow,
 )
-from tests.builders import contact, day, record, rows, save, sender
+from tests.builders import contact, day, record, rows, save, save_text, sender
 from tests.merging import sync
 from tests.orchestration import ANA, BEN, Workplace, metadata
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, select, update
 from sqlalchemy.exc import IntegrityError
 
-from ingest_pipeline.documents import Identifier, Json, Person, Source
+from ingest_pipeline.documents import Identifier, Person, Source
 from ingest_pipeline.errors import InvalidInput, ProfileNotFound
 from ingest_pipeline.extracting import KeyOutcome
 from ingest_pipeline.extraction.base import Extraction, Status, Usage
@@ -33,23 +33,8 @@ MAX_EXTERNAL_ID = 255
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-def save_text(
-    engine: Engine,
-    profile_id: str,
-    text: str,
-    source: str | None,
-    metadata: dict[str, Json] | None,
-    occurred_at: datetime,
-    wanted: str | None = None,
-    definitions: str | None = None,
-) -> str:
-    """Store a text about a profile as ``save_texts`` does and return its document id. Raises ProfileNotFound."""
-    given = GivenText(profile_id, text, occurred_at, source, metadata, wanted, definitions)
-    return write(engine, lambda connection: save_given(connection, given))
-
-
 def save_given(connection: Connection, given: GivenText) -> str:
-    """As ``save_text``, in the connection's transaction."""
+    """Store a text about a profile as ``save_texts`` does and return its document id. Raises ProfileNotFound."""
     (document_id,) = save_texts(connection, [given])
     if document_id is None:
         raise ProfileNotFound
