@@ -42,7 +42,7 @@ MAX_DATA_BYTES = 102_400
 """UTF-8 bytes of one text, as the HTTP API allows."""
 
 MAX_METADATA_BYTES = 16_384
-"""Nested at most as deep as the JSON Lines reader takes: blanking the erased in it recurses, and must never fail."""
+"""Nested at most as deep as the JSON Lines reader takes: what databases and clients read of it must never fail."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import phonenumbers
 from msgspec import structs
@@ -171,14 +172,23 @@ class Erased:
         return path
 
     def blank_json(self, value: Json) -> Json:
-        """As ``blank``, for all strings in a JSON value."""
-        if isinstance(value, str):
-            return self.blank(value)
-        if isinstance(value, list):
-            return [self.blank_json(element) for element in value]
-        if isinstance(value, dict):
-            return {self.blank(name): self.blank_json(element) for name, element in value.items()}
-        return value
+        """As ``blank``, for all strings in a JSON value, however deep they stand in it."""
+        top = [value]
+        copies: list[list[Json] | dict[str, Json]] = [top]
+        while copies:
+            holder = copies.pop()
+            places: Iterable[tuple[Any, Json]] = enumerate(holder) if isinstance(holder, list) else holder.items()
+            for place, element in list(places):
+                if isinstance(element, str):
+                    holder[place] = self.blank(element)
+                elif isinstance(element, list | dict):
+                    copy = list(element) if isinstance(element, list) else self._blank_names(element)
+                    holder[place] = copy
+                    copies.append(copy)
+        return top[0]
+
+    def _blank_names(self, value: dict[str, Json]) -> dict[str, Json]:
+        return {self.blank(name): element for name, element in value.items()}
 
     def blank_text(
         self, text: str, segments: Sequence[Segment], namespace: str | None

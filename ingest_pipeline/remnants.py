@@ -130,11 +130,16 @@ def readable(text: str) -> str:
 
 
 def strings(value: Json) -> list[str]:
-    """All strings in a JSON value, the names of members too."""
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, list):
-        return [text for element in value for text in strings(element)]
-    if isinstance(value, dict):
-        return [*value, *(text for element in value.values() for text in strings(element))]
-    return []
+    """All strings in a JSON value, however deep it is; the names of members too."""
+    found: list[str] = []
+    todo = [value]
+    while todo:
+        element = todo.pop()
+        if isinstance(element, str):
+            found.append(element)
+        elif isinstance(element, list):
+            todo.extend(reversed(element))
+        elif isinstance(element, dict):
+            found.extend(element)
+            todo.extend(reversed(element.values()))
+    return found

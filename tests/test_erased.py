@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_pipeline.documents import Identifier, Person, Record, Role, Segment
+from ingest_pipeline.documents import Identifier, Json, Person, Record, Role, Segment
 from ingest_pipeline.erased import BLANK, Erased, Traces, lowered
-from ingest_pipeline.remnants import Needles, Samples
+from ingest_pipeline.remnants import Needles, Samples, strings
 from tests.builders import contact, record, sender
 
 ANA = Traces(
@@ -109,6 +109,20 @@ def test_json_is_blanked_everywhere() -> None:
     value = {"to": ["ana@x.example", 3, None], "ana@x.example": {"n": "Ana Ferreira"}}
     mail, name = BLANK * 13, BLANK * 12
     assert ERASED.blank_json(value) == {"to": [mail, 3, None], mail: {"n": name}}
+    assert value["to"] == ["ana@x.example", 3, None]
+    assert ERASED.blank_json("Ana Ferreira") == name
+
+
+def test_json_is_blanked_however_deep_it_is() -> None:
+    """Deeper than anything that calls itself gets. Nor does the proof stop there."""
+    deep: Json = "Ana Ferreira"
+    for _ in range(5_000):
+        deep = [{"x": deep}]
+    assert strings(deep) == ["x"] * 5_000 + ["Ana Ferreira"]
+    blanked = ERASED.blank_json(deep)
+    for _ in range(5_000):
+        blanked = blanked[0]["x"]
+    assert blanked == BLANK * 12
 
 
 CONVERSATION = "Ben: hi there\nAna: > hi\nfine, thanks\nand you?\nBen: ok\nAna: bye"

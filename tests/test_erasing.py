@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from pydantic import SecretStr
 from sqlalchemy import Engine, event, insert, select, update
 
-from ingest_pipeline.documents import Identifier, Person, Record, Rejected, Role, Segment, Source
+from ingest_pipeline.documents import Identifier, Json, Person, Record, Rejected, Role, Segment, Source
 from ingest_pipeline.edits import Action, Target
 from ingest_pipeline.erased import BLANK, Traces
 from ingest_pipeline.erasing import Forgotten, erase, forget, preview, prove_again
@@ -30,7 +30,7 @@ from ingest_pipeline.llm.database import Database
 from ingest_pipeline.llm.exchange import ProviderReply
 from ingest_pipeline.llm.tables import LlmBatchDocumentRow, LlmBatchItemRow, LlmBatchRow, LlmCacheRow, LlmCallRow
 from ingest_pipeline.progress import LogProgress
-from ingest_pipeline.remnants import Needles
+from ingest_pipeline.remnants import Needles, strings
 from ingest_pipeline.store import erasure
 from ingest_pipeline.store.audit_log import Via, load_audit_log
 from ingest_pipeline.store.audits import audit_evidence
@@ -286,6 +286,17 @@ def observed(document: Any, quote: str, value: str, kind: Kind = Kind.MEMORY, ke
         kind, key, value, 0.9, 0.7, quote, start, start + len(quote), Role.SUBJECT, document.occurred_at, None
     )
     return Extraction(document.id, Status.OK, (claim,))
+
+
+def test_data_that_is_nested_deep_does_not_keep_anybody(engine: Engine) -> None:
+    """As deep as the databases' JSON is read at all, which is more than is taken today."""
+    deep: Json = "Ana Ferreira <ANA@x.example>"
+    for _ in range(600):
+        deep = [deep]
+    save(engine, record(ana()), replace(record(sender(BEN, "Ben"), native_id="2"), metadata={"deep": deep}))
+    assert remove(engine).clean
+    (left,) = rows(engine, DocumentRow)
+    assert strings(left.metadata)[1:] == [BLANK * 12 + " <" + BLANK * 13 + ">"]
 
 
 def test_facts_of_others_that_name_the_person_go(engine: Engine) -> None:
