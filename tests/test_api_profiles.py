@@ -190,6 +190,8 @@ def test_decisions_by_hand(client: TestClient, ana: str) -> None:
     memory = added.json()["memory"]["id"]
     client.post("/api/profiles", json={"externalId": "bo"})
     assert code(client.delete(f"/api/profiles/bo/memories/{memory}")) == (404, "memory_not_found")
+    for no_whole_id in (memory[:8], memory[:-1], "0", "%"):
+        assert code(client.delete(f"/api/profiles/ana/memories/{no_whole_id}")) == (404, "memory_not_found")
     assert client.delete(f"/api/profiles/ana/memories/{memory}").json() == {"success": True}
     assert code(client.delete(f"/api/profiles/ana/memories/{memory}")) == (404, "memory_not_found")
     patched = client.patch("/api/profiles/ana", json={"summary": "Our best customer."}).json()["profile"]

@@ -99,10 +99,7 @@ def patch(profile: str, body: SummaryBody, call: Called) -> JSONResponse:
     return JSONResponse({"profile": wire.profile_json(decided.profile)})
 
 
-@router.delete(
-    "/{profile}",
-    responses=answers(Erased, *FINDING) | {202: {"model": Erasing, "description": "It takes longer, and goes on."}},
-)
+@router.delete("/{profile}", responses=_ERASED)
 async def delete(profile: str, call: Called) -> JSONResponse:
     """Erase the person, also in other people's texts, and keep them away.
 
@@ -190,9 +187,7 @@ def add_memory(profile: str, body: MemoryBody, call: Called) -> JSONResponse:
     return JSONResponse({"memory": wire.memory_json(decided.after, profile_id)}, 201)
 
 
-@router.delete(
-    "/{profile}/memories/{memory_id}", responses=answers(Success, *FINDING, "memory_not_found", "ambiguous_fact")
-)
+@router.delete("/{profile}/memories/{memory_id}", responses=answers(Success, *FINDING, "memory_not_found"))
 def delete_memory(profile: str, memory_id: str, call: Called) -> JSONResponse:
     """Reject a memory of this profile: neither the sentence nor a near duplicate comes back."""
     editing.delete_memory(call.editor, call.find(profile), memory_id)

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 
 from ingest_pipeline.documents import Json
-from ingest_pipeline.editing.base import MIN_ID, Decided, Editor, Held, ShownMemory, decide
+from ingest_pipeline.editing.base import MIN_ID, Decided, Editor, Held, ShownMemory, decide, memory_not_found
 from ingest_pipeline.editing.checks import check_content, check_importance, check_memory_type
 from ingest_pipeline.edits import Action, Edit, Target, claim_key
 from ingest_pipeline.errors import InvalidInput
 from ingest_pipeline.extraction.base import MemoryType
 from ingest_pipeline.store.audit_log import Audited
 from ingest_pipeline.store.edits import Draft
+from ingest_pipeline.store.lookup import ID_DIGITS, id_range
 
 IMPORTANCE: Mapping[MemoryType, float] = {
     MemoryType.FACT: 0.8,
@@ -66,7 +67,9 @@ def revise_memory(
 
 
 def delete_memory(editor: Editor, profile_id: str, reference: str) -> Decided:
-    """As ``reject``: neither the sentence nor a near duplicate comes back. Raises InvalidInput."""
+    """As ``reject``, by a whole id: neither the sentence nor a near duplicate comes back. Raises InvalidInput."""
+    if id_range(reference, ID_DIGITS) is None:
+        raise memory_not_found()
     return decide(editor, profile_id, Audited.DELETE, lambda held: plan_reject(held, reference))
 
 

@@ -16,13 +16,11 @@ from sqlalchemy.exc import DBAPIError
 from ingest_pipeline.documents import Json
 from ingest_pipeline.errors import InvalidInput, ProfileNotFound, StoreUnavailable
 from ingest_pipeline.store.engine import reading, write
-from ingest_pipeline.store.lookup import find_profile, id_range, storable
+from ingest_pipeline.store.lookup import ID_DIGITS, find_profile, id_range, storable
 from ingest_pipeline.store.tables import AuditRow, Profile
 
 MAX_ACTOR = 255
 _APPEND = insert(AuditRow)
-_WHOLE_ID = 32
-"""Digits of an id."""
 
 
 class Via(StrEnum):
@@ -133,7 +131,7 @@ def find_audited(engine: Engine, reference: str) -> str:
     try:
         return find_profile(engine, reference, by_start=True)
     except ProfileNotFound:
-        bounds = id_range(reference, least=_WHOLE_ID)
+        bounds = id_range(reference, least=ID_DIGITS)
         if bounds is None:
             raise
         return bounds[0]

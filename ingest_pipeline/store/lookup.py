@@ -125,6 +125,9 @@ def spellings(reference: str) -> list[tuple[str, str]]:
 _PUNCTUATION = re.compile(r"[\s().-]")
 _MIN_START = 6
 
+ID_DIGITS = 32
+"""Of a whole id."""
+
 
 def id_range(start: str, least: int) -> tuple[str, str] | None:
     """The first and last id that start so; None when these are not at least so many characters of an id."""
