@@ -186,7 +186,7 @@ def paths(site: Site) -> list[str]:
         "/profiles", "/profiles?q=nobody", dora, f"{dora}/split", home,
         f"{home}/facts/location", f"{home}/facts/interests",
         f"{home}/facts/timezone", f"{home}/facts/{memory}", f"{home}/documents", f"{home}/documents/{document}",
-        f"{home}/merge", f"{home}/split", f"{home}/forget", "/duplicates", "/status", "/nowhere",
+        f"{home}/merge", f"{home}/split", f"{home}/forget", "/duplicates", "/status", "/docs", "/nowhere",
     ]  # fmt: skip
 
 
