@@ -21,7 +21,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ingest_pipeline.api.guard import MAX_BODY_BYTES, Guard
-from ingest_pipeline.api.rates import RateKind, RequestRates, TooManyRequests
+from ingest_pipeline.api.rates import Allowance, RateKind, RequestRates, TooManyRequests
+from ingest_pipeline.api.wrong_keys import WrongKeys
 from ingest_pipeline.cli.serving import check_host
 from ingest_pipeline.errors import ConfigurationError, ExtractionError, InvalidInput, StoreUnavailable
 from ingest_pipeline.settings import load_settings
@@ -103,6 +104,57 @@ def test_without_the_key_nothing_is_told(client: TestClient, header: str | None,
         assert response.json()["error"]["type"] == "authentication_error"
     assert client.get("/health", headers=headers).json() == {"status": "ok"}
     assert client.get("/ready", headers=headers).json() == {"status": "ready"}
+
+
+@pytest.fixture
+def guesses(database_url: str, tmp_path: Path) -> Iterator[TestClient]:
+    """A server that believes this client what its address is."""
+    with serving(database_url, tmp_path, trusted_proxies=["testclient"]) as client:
+        yield client
+
+
+def tried(client: TestClient, address: str, key: str, path: str = "/v1/models") -> Any:
+    return client.get(path, headers={"Authorization": f"Bearer {key}", "X-Forwarded-For": address})
+
+
+def test_an_address_tries_20_wrong_keys_a_minute_and_then_no_right_one(guesses: TestClient) -> None:
+    """Over all processes. The others go on, and so does an address whose key was right before."""
+    assert tried(guesses, "9.9.9.9", KEY).status_code == 200
+    for address in ("6.6.6.6", "9.9.9.9"):
+        assert [tried(guesses, address, f"wrong {n}").status_code for n in range(22)] == [401] * 20 + [429] * 2
+        for path in ("/v1/models", "/api/profiles", "/openapi.json", "/api/nothing"):
+            refused = tried(guesses, address, "wrong", path)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+            assert 1 <= int(refused.headers["Retry-After"]) <= 3
+    for address, status in (("6.6.6.6", 429), ("9.9.9.9", 200), ("1.2.3.4", 200)):
+        assert tried(guesses, address, KEY).status_code == status
+    # Who sends no key guesses nothing.
+    assert tried(guesses, "6.6.6.6", "").status_code == 401
+    rates = guesses.app.state.services.rates  # type: ignore[attr-defined]
+    with pytest.raises(TooManyRequests):
+        rates.take(RateKind.WRONG_KEY, "6.6.6.6")
+
+
+def test_who_waited_may_try_again() -> None:
+    now = [0.0]
+    keys = WrongKeys(lambda: now[0])
+    assert "20 wrong keys" in str(keys.refuse("6.6.6.6", TooManyRequests(Allowance(20, 0), 2.5)))
+    with pytest.raises(TooManyRequests) as refused:
+        keys.check("6.6.6.6")
+    assert refused.value.retry_after_s == 2.5
+    keys.check("1.2.3.4")
+    now[0] = 2.5
+    keys.check("6.6.6.6")
+    keys.check_wrong("6.6.6.6")
+
+
+def test_of_many_addresses_the_latest_are_remembered() -> None:
+    keys = WrongKeys(lambda: 0.0)
+    for n in range(10_001):
+        keys.refuse(str(n), TooManyRequests(Allowance(20, 0), 2.5))
+    keys.check("0")
+    with pytest.raises(TooManyRequests):
+        keys.check("1")
 
 
 def test_the_key_opens_in_any_case_of_bearer(client: TestClient) -> None:

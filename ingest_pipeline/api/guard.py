@@ -8,10 +8,13 @@ import ipaddress
 from typing import Any
 from urllib.parse import urlsplit
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ingest_pipeline.api.errors import TooLarge, Unauthorised, answer
+from ingest_pipeline.api.rates import RateKind, RequestRates, TooManyRequests
+from ingest_pipeline.api.wrong_keys import WrongKeys
 from ingest_pipeline.errors import IngestError
 from ingest_pipeline.proxy.errors import NotAllowed
 
@@ -48,6 +51,7 @@ class Guard:
     def __init__(self, app: ASGIApp, api_key: str | None, trusted_proxies: frozenset[str]) -> None:
         self.app, self.trusted_proxies = app, trusted_proxies
         self._key = api_key or None
+        self._wrong = WrongKeys()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -60,21 +64,30 @@ class Guard:
             if self._key is None:
                 _check_local(scope["method"], headers)
             if scope["path"] not in OPEN_PATHS and scope["path"].startswith(KEYED):
-                self._check_key(headers)
+                await self._check_key(scope, headers, address)
             limited = _limited(scope["path"], headers, receive)
         except IngestError as error:
             await answer(error)(scope, receive, _with_headers(scope, send))
             return
         await self.app(scope, limited, _with_headers(scope, send))
 
-    def _check_key(self, headers: Headers) -> None:
+    async def _check_key(self, scope: Scope, headers: Headers, address: str) -> None:
         if self._key is None:
             return
         token = _token(headers)
         if not token:
             raise Unauthorised("missing_api_key", "send the key as `Authorization: Bearer KEY`")
-        if not is_key(self._key, token):
-            raise Unauthorised("invalid_api_key", "this key is not valid")
+        self._wrong.check(address)
+        if is_key(self._key, token):
+            self._wrong.was_right(address)
+            return
+        self._wrong.check_wrong(address)
+        rates: RequestRates = scope["app"].state.services.rates
+        try:
+            await run_in_threadpool(rates.take, RateKind.WRONG_KEY, address)
+        except TooManyRequests as refusal:
+            raise self._wrong.refuse(address, refusal) from None
+        raise Unauthorised("invalid_api_key", "this key is not valid")
 
     def _caller(self, headers: Headers, address: str) -> str:
         """Whom rate limits count by: the key when there is one, else the client's address."""

@@ -35,6 +35,7 @@ class RateKind(StrEnum):
     API = "api"
     PROXY = "proxy"
     LOGIN = "login"
+    WRONG_KEY = "wrong_key"
 
 
 @dataclass(frozen=True, slots=True)

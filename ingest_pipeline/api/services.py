@@ -10,6 +10,7 @@ from ingest_pipeline.api.erasures import Erasures
 from ingest_pipeline.api.paths import reference_in
 from ingest_pipeline.api.rates import RateKind, RequestRates
 from ingest_pipeline.api.upload_worker import UploadWorker
+from ingest_pipeline.api.wrong_keys import WRONG_KEYS_PER_MINUTE
 from ingest_pipeline.documents import Json
 from ingest_pipeline.editing import Editor
 from ingest_pipeline.pipeline import Pipeline, open_pipeline
@@ -51,7 +52,12 @@ class Services:
 def open_services(settings: Settings) -> Services:
     """Raises ConfigurationError with one line that says what to do."""
     pipeline = open_pipeline(settings)
-    per_minute = {RateKind.API: settings.api_rpm, RateKind.PROXY: settings.proxy_rpm, RateKind.LOGIN: LOGINS_PER_MINUTE}
+    per_minute = {
+        RateKind.API: settings.api_rpm,
+        RateKind.PROXY: settings.proxy_rpm,
+        RateKind.LOGIN: LOGINS_PER_MINUTE,
+        RateKind.WRONG_KEY: WRONG_KEYS_PER_MINUTE,
+    }
     rates = RequestRates(settings.limits_url, per_minute)
     return Services(pipeline, rates, Erasures(pipeline), UploadWorker(pipeline))
 
