@@ -3,12 +3,16 @@
 import multiprocessing
 import os
 import threading
+from collections.abc import Callable
+from fcntl import LOCK_EX, LOCK_UN, flock
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from ingest_pipeline.errors import StoreUnavailable
+from ingest_pipeline.llm.database import Database
+from ingest_pipeline.llm.limits import open_limits
 from ingest_pipeline.store.engine import create_store_engine, reading
 from ingest_pipeline.store.sqlite_queue import SUFFIX
 
@@ -87,6 +91,27 @@ def test_readers_do_not_wait(url: str) -> None:
         connection.execute(text("UPDATE counts SET n = 5"))
         assert counted(url) == 0
     assert counted(url) == 5
+
+
+@pytest.mark.parametrize("open_file", [create_store_engine, open_limits])
+def test_calls_of_models_wait_in_the_same_queue(tmp_path: Path, open_file: Callable[[str], Engine]) -> None:
+    """For the accounts in the store, and for the limits."""
+    engine = open_file(f"sqlite:///{tmp_path / 'calls.db'}")
+    database, written = Database(engine), threading.Event()
+
+    def write() -> None:
+        with database.write():
+            written.set()
+
+    with (tmp_path / f"calls.db{SUFFIX}").open("w") as queue:
+        flock(queue, LOCK_EX)
+        writer = threading.Thread(target=write)
+        writer.start()
+        assert not written.wait(0.2)
+        flock(queue, LOCK_UN)
+        writer.join()
+    engine.dispose()
+    assert written.is_set()
 
 
 def test_a_queue_that_cannot_be_opened_is_told(url: str, tmp_path: Path) -> None:

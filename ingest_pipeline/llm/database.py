@@ -17,6 +17,7 @@ from sqlalchemy import BindParameter, ClauseElement, Dialect, Engine, bindparam
 from sqlalchemy.dialects import sqlite
 
 from ingest_pipeline.errors import IngestError
+from ingest_pipeline.store.sqlite_queue import QueueingConnection
 
 Param: TypeAlias = Any
 T = TypeVar("T")
@@ -80,7 +81,7 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.is_sqlite = engine.dialect.name == "sqlite"
-        # SQLite has one writer; waiting here is fair and quick, waiting in SQLite is neither.
+        # SQLite has one writer; waiting here costs less than for the turn among all processes.
         self._mutex: AbstractContextManager[object] = threading.Lock() if self.is_sqlite else nullcontext()
         self._dialect: Dialect = sqlite.dialect(paramstyle="named") if self.is_sqlite else engine.dialect
         self._prepared: dict[ClauseElement, _Prepared] = {}
@@ -135,12 +136,15 @@ class Database:
             try:
                 cursor = connection.cursor()
                 if self.is_sqlite and begin is not None:
+                    driver = connection.driver_connection
+                    if isinstance(driver, QueueingConnection):
+                        driver.wait_for_turn()
                     cursor.execute(begin)
                 yield Transaction(self, cursor)
                 if begin is not None:
                     connection.commit()
             finally:
-                # Returning a connection to the pool takes back what was not committed.
+                # Returning a connection to the pool takes back what was not committed, and ends the turn.
                 connection.close()
 
 

@@ -29,6 +29,7 @@ from sqlalchemy.pool import QueuePool
 
 from ingest_pipeline.llm.database import Database, Transaction
 from ingest_pipeline.llm.tables import leases_table, limits_metadata, workers_table
+from ingest_pipeline.store.sqlite_queue import QueueingConnection
 
 Clock: TypeAlias = Callable[[], float]
 """Seconds since the epoch."""
@@ -71,8 +72,10 @@ def open_limits(url: str) -> Engine:
 
 def _open_sqlite(url: str) -> Engine:
     database = make_url(url).database
+    options: dict[str, Any] = {"check_same_thread": False, "timeout": 30}
     if database and database != ":memory:":
         Path(database).parent.mkdir(parents=True, exist_ok=True)
+        options["factory"] = QueueingConnection
     # One connection: LimitsDb's mutex hands it from thread to thread, which is quicker than SQLite's own waiting.
     engine = create_engine(
         url,
@@ -80,7 +83,7 @@ def _open_sqlite(url: str) -> Engine:
         pool_size=1,
         max_overflow=0,
         hide_parameters=True,
-        connect_args={"check_same_thread": False, "timeout": 30},
+        connect_args=options,
     )
 
     @event.listens_for(engine, "connect")
