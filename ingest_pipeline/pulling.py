@@ -14,7 +14,16 @@ from imap_tools import BaseMailBox
 from sqlalchemy import Engine, Row
 
 from ingest_pipeline.documents import Source
-from ingest_pipeline.reading import WHOLE, FileCounts, Progress, ReadReport, read_with, save_batch, save_trouble
+from ingest_pipeline.reading import (
+    WHOLE,
+    FileCounts,
+    Progress,
+    ReadReport,
+    read_with,
+    reader_name,
+    save_batch,
+    save_trouble,
+)
 from ingest_pipeline.sources import eml
 from ingest_pipeline.sources.base import ReadOptions
 from ingest_pipeline.sources.imap import Folder, fetch_after, look_at, open_account
@@ -88,6 +97,7 @@ def _pull_folder(
     there = look_at(box, folder)
     known = load_file(engine, name)
     pull = _continued(name, there, known, read_with(eml.READER, options))
+    pull.counts.reader = reader_name(eml.READER)
     if pull.uid == 0:
         begin_files(engine, [pull.row(run_id)])
     else:

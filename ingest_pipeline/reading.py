@@ -43,8 +43,9 @@ GROUP_EXPORTS = 500
 
 @dataclass(slots=True)
 class FileCounts:
-    """What one file held. ``units`` by kind of record, ``skipped`` by reason."""
+    """What one file held. ``units`` by kind of record, ``skipped`` by reason; ``reader`` is what it was read with."""
 
+    reader: str = ""
     units: Counter[str] = field(default_factory=Counter)
     documents: int = 0
     rejected: int = 0
@@ -61,10 +62,10 @@ class FileCounts:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "FileCounts":
         return cls(
-            Counter(values.get("units", {})),
-            values.get("documents", 0),
-            values.get("rejected", 0),
-            Counter(values.get("skipped", {})),
+            units=Counter(values.get("units", {})),
+            documents=values.get("documents", 0),
+            rejected=values.get("rejected", 0),
+            skipped=Counter(values.get("skipped", {})),
         )
 
 
@@ -123,6 +124,11 @@ def read_with(reader: Reader | None, options: ReadOptions, mapped: bool = False)
 def registry_version() -> str:
     """Changes when a format is added: files that nobody recognised are then looked at again."""
     return ",".join(f"{reader.format}{reader.version}" for reader in registry.READERS)
+
+
+def reader_name(reader: Reader) -> str:
+    """The format and the reader's version, as documents keep it."""
+    return f"{reader.format} {reader.version}"
 
 
 def _changed_exports(
@@ -234,7 +240,11 @@ def _read_group(
     progress: Progress,
 ) -> None:
     """Read exports in batches. Their files count as read only when all of it was stored."""
-    counts = {seen.file.name: FileCounts() for _, files in group for seen in files}
+    counts = {
+        seen.file.name: FileCounts(reader_name(seen.reader) if seen.reader else "")
+        for _, files in group
+        for seen in files
+    }
     rows = [_file_row(seen, source, counts[seen.file.name], run_id) for _, files in group for seen in files]
     begin_files(engine, rows)
     unread: set[str] = set()
@@ -267,7 +277,7 @@ def save_batch(
     batch = [within(item, cutoff) for item in batch]
     records = [item for item in batch if isinstance(item, Record)]
     rejected = [item for item in batch if isinstance(item, Rejected)]
-    saved = save_records(engine, source, records, run_id)
+    saved = save_records(engine, source, records, run_id, {name: count.reader for name, count in counts.items()})
     report.saved += saved
     if rejected:
         save_rejections(engine, rejected, run_id)

@@ -118,6 +118,17 @@ def test_merged_ids_resolve_to_the_survivor_from_the_row_and_from_the_merge_tabl
     assert found.subjects[0].same_as == tuple(Identifier("hubspot", old) for old in ("4", "5", "6"))
 
 
+def test_all_columns_of_addresses_and_merged_ids_count() -> None:
+    found = one(
+        {
+            "contact.csv": "id,property_email,property_hs_additional_emails,property_work_email,"
+            "property_hs_merged_object_ids\n7,a@x.org,b@x.org;C@x.org,d@x.org,3;4\n"
+        }
+    )
+    assert [one.value for one in found.subjects[0].identifiers] == ["a@x.org", "b@x.org", "c@x.org", "d@x.org"]
+    assert [old.value for old in found.subjects[0].same_as] == ["3", "4"]
+
+
 def test_the_portal_is_in_every_id_when_the_tables_agree_on_it() -> None:
     contact = "id,property_email\n7,a@x.org\n"
     found = one({"contact.csv": contact, "engagement.csv": "id,portal_id,type\n1,4703379,NOTE\n"})

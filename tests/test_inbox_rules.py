@@ -191,6 +191,42 @@ def test_an_edited_record_replaces_its_document(inbox: Place, reader: Reader) ->
     assert [row for row in rows(inbox.engine, ObservationRow) if row.document_id == old[0].id], "kept for lineage"
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["with a Message-ID", "without"])
+def test_a_mail_in_two_mailboxes_is_one_document(inbox: Place, known: bool) -> None:
+    """Of two different mails each is one, also where nothing but sender, date, subject and text tells them apart."""
+
+    def mails(*parts: tuple[str, str]) -> bytes:
+        return b"".join(
+            f"From kim@x.example Wed Jan 10 08:00:00 2024\nFrom: Kim <kim@x.example>\nSubject: {subject}\n"
+            f"{f'Message-ID: <{subject}@x.example>' if known else 'X-Mailer: a'}\n"
+            f"Date: Wed, 10 Jan 2024 08:00:00 +0000\n\n{text}\n\n".encode()
+            for subject, text in parts
+        )
+
+    reader = registry.BY_FORMAT["mbox"]
+    first, second, third = ("one", "I live in Lisbon."), ("one", "I live in Porto."), ("two", "I live in Lisbon.")
+    inbox.put(reader, {"a.mbox": mails(first, second), "b.mbox": mails(second, third, first)})
+    assert inbox.read(reader).saved == Saved(new=3, unchanged=2)
+    assert inbox.texts() == ["I live in Lisbon.", "I live in Lisbon.", "I live in Porto."]
+
+
+@EVERY_FORMAT
+def test_a_document_says_where_it_is_from_and_what_read_it(sqlite: Engine, tmp_path: Path, reader: Reader) -> None:
+    """File and its SHA-256, the place in it, native id, the reader with its version, content hash, run."""
+    inbox = Place(sqlite, str(tmp_path / "inbox"))
+    inbox.put(reader, BUILDERS[reader.format](LISBON))
+    read_source(sqlite, open_inbox(inbox.url), reader.source, OPTIONS, run_id="run-1")
+    files = {row.id: row for row in rows(sqlite, FileRow)}
+    for row in rows(sqlite, DocumentRow):
+        assert row.metadata["reader"] == f"{reader.format} {reader.version}"
+        assert files[row.file_id].name.startswith(f"{reader.source}/acme/")
+        assert len(files[row.file_id].sha256) == len(row.content_hash) == 64
+        assert row.native_id
+        assert row.position
+        assert row.run_id == "run-1"
+        assert row.source == reader.source
+
+
 @pytest.mark.parametrize("name", ["mbox", "mail_zip", "eml"])
 def test_a_mail_with_another_text_is_another_mail(inbox: Place, name: str) -> None:
     """Same Message-ID, different body: both are kept."""

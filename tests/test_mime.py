@@ -219,6 +219,7 @@ def test_record_of_a_mail() -> None:
         "date_source": "date",
         "list": False,
         "to_count": 2,
+        "cleaning": ["quoted_text_left_out", "signature_split_off"],
     }
 
 
@@ -228,6 +229,26 @@ def test_same_id_other_body_is_another_document() -> None:
     assert record(FROM + "Message-ID: <m@x>\nReceived: x\n", f"One.\n\n{'_' * 9}\nx mailing list\n").native_id == first
     assert record(FROM + "Message-ID: <m@x>\n", "Two.\n").native_id != first
     assert record(FROM, "One.").native_id == record(FROM, "One.").native_id != record(FROM, "Two.").native_id
+
+
+def test_what_was_done_to_the_body_is_kept() -> None:
+    """Only what was done."""
+    html = FROM + "Content-Type: text/html\n"
+    assert "cleaning" not in record(FROM, "Hello there.").metadata
+    assert record(html, "<p>Hello</p><blockquote>theirs</blockquote>").metadata["cleaning"] == [
+        "markup_removed", "quoted_text_left_out",
+    ]  # fmt: skip
+    body = "Hello.\n\n-- \nAnn Lee\nCTO\n\nOn Mon, 8 Jan 2024, Bo <bo@x.org> wrote:\n> Theirs.\n"
+    assert record(FROM, body).metadata["cleaning"] == ["quoted_text_left_out", "signature_split_off"]
+    forward = "See below.\n\n---------- Forwarded message ---------\nFrom: Bo <bo@x.org>\n\nTheirs.\n"
+    assert record(FROM, forward).metadata["cleaning"] == ["quoted_text_left_out", "forwarded_text_left_out"]
+
+
+def test_markup_that_gives_no_text_is_a_warning() -> None:
+    """Nothing is lost in silence: another part's text is kept with it."""
+    hidden = 'Content-Type: text/html\n\n<div style="display:none">All of it</div>'
+    found = record(*multipart("mixed", PLAIN, hidden))
+    assert (found.text, found.metadata["warnings"]) == ("Plain words.", ["markup_without_text"])
 
 
 ADDRESSES = [
@@ -242,6 +263,7 @@ ADDRESSES = [
     ("Ann <ann@example.org>, Bo <bo@example.org>", ("Ann", "ann@example.org")),
     ("ann@example.org, Bo <bo@example.org>", (None, "ann@example.org")),
     ("Lee, Ann <ann@example.org>", ("Lee, Ann", "ann@example.org")),
+    ("Ann <Ann+News@example.org>", ("Ann", "ann+news@example.org")),  # with its tag: not every server ignores that
     ("undisclosed", None),
     ("<>", None),
     ("", None),

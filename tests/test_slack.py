@@ -191,6 +191,21 @@ def test_subtypes_with_words_of_a_person(more: dict[str, Any]) -> None:
     assert [record.text for record in records(read([message("U1", "words", 1, **more)]))] == ["Ann Lee: words"]
 
 
+def test_a_reply_is_found_on_its_own_day_whatever_its_thread() -> None:
+    """In a later day's file than the message it answers, or with a time before it; the root that a broadcast repeats
+    is nobody's second message."""
+    root = message("U2", "root", 10, thread_ts="1704100010.000100", reply_count=2)
+    broadcast = {"subtype": "thread_broadcast", "thread_ts": root["ts"], "root": root}
+    days = {
+        DAY: [message("U1", "before", 5, thread_ts=root["ts"]), root],
+        "general/2024-01-09.json": [message("U1", "later", 90_000, **broadcast)],
+    }
+    found = records(read_zip(archive({"users.json": USERS, "channels.json": CHANNELS, **days})))
+    own = [[r.text[s.start : s.end] for s in r.segments if s.role is Role.SUBJECT] for r in found]
+    assert own == [["before"], ["root"], ["later"]]
+    assert {tuple(record.metadata["threads"]) for record in found} == {(root["ts"],)}
+
+
 TEXTS = [
     ({"text": "<@U1> see <#C1|general> and <https://x.org|the docs>"}, "@Ann see #general and the docs"),
     ({"text": "<@U9|guest> <#C1> <https://x.org> <!here> <!subteam^S1|@team> <mailto:a@b.org|a@b.org>"},

@@ -151,6 +151,7 @@ def test_a_mail_answer_leaves_out_what_it_quotes_and_keeps_the_signature_apart()
     assert parts(found)[1] == ("In Porto.", "subject")
     assert [role for _, role in parts(found)] == ["subject", "subject", "signature"]
     assert "Berlin" not in found.text
+    assert found.metadata["quoted_left_out"] is True
 
 
 def test_a_broken_line_is_rejected_and_the_rest_is_read() -> None:

@@ -57,6 +57,7 @@ def add_dialogue(text: TextBuilder, messages: Sequence[Message], person: str, is
         if message.role is Role.SUBJECT:
             own = own_words(body)
             body, signature = own.text, own.signature
+            text.quoted_left_out |= own.quoted_left_out
         text.text(body, role, message.native_id, message.name or None, message.at, label=message.name)
         if role is Role.SUBJECT:
             text.text(signature, Role.SIGNATURE, message.native_id, message.name or None, message.at)

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from ingest_pipeline.documents import Json, Role
+from ingest_pipeline.documents import Role
 from ingest_pipeline.sources.crm_text import TextBuilder
 from ingest_pipeline.sources.html import html_to_text
 from ingest_pipeline.sources.replies import split_reply
@@ -52,11 +52,10 @@ def own_words(body: str) -> OwnWords:
     return OwnWords(reply.text, reply.signature, left_out)
 
 
-def add_own_words(text: TextBuilder, body: str, column: str, metadata: dict[str, Json]) -> None:
+def add_own_words(text: TextBuilder, body: str, column: str) -> None:
     """The customer's own words and signature as paragraphs; what they quoted is left out and noted."""
     own = own_words(body)
-    if own.quoted_left_out:
-        metadata["quoted_left_out"] = True
+    text.quoted_left_out |= own.quoted_left_out
     text.text(own.text, Role.SUBJECT, column)
     text.text(own.signature, Role.SIGNATURE, column)
 

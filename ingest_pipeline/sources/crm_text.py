@@ -12,12 +12,16 @@ from ingest_pipeline.sources.tabular import index_of
 
 
 class TextBuilder:
-    """Line breaks become ``\\n``; numbers of papers, cards and accounts are left out and counted in ``withheld``."""
+    """Line breaks become ``\\n``; numbers of papers, cards and accounts are left out and counted in ``withheld``.
 
-    __slots__ = ("_length", "_parts", "_segments", "withheld")
+    ``quoted_left_out`` is for whoever adds texts without what they quote.
+    """
+
+    __slots__ = ("_length", "_parts", "_segments", "quoted_left_out", "withheld")
 
     def __init__(self) -> None:
         self.withheld = 0
+        self.quoted_left_out = False
         self._parts: list[str] = []
         self._segments: list[Segment] = []
         self._length = 0
@@ -63,9 +67,11 @@ class TextBuilder:
         return "".join(self._parts), tuple(self._segments)
 
     def finish(self, metadata: dict[str, Json]) -> tuple[str, tuple[Segment, ...]]:
-        """``build``; what was withheld is counted in the metadata."""
+        """``build``; what was withheld is counted in the metadata, and that quoted text was left out is noted."""
         if self.withheld:
             metadata["withheld"] = self.withheld
+        if self.quoted_left_out:
+            metadata["quoted_left_out"] = True
         return self.build()
 
 

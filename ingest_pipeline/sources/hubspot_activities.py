@@ -89,7 +89,7 @@ class ActivityReader(RowReader):
         for group in self._activity.texts:
             body, column = self._first(cells, group)
             if typed and len(contacts) == 1:
-                add_own_words(text, body, column, metadata)
+                add_own_words(text, body, column)
             else:
                 text.text(body, Role.OTHER if typed else role, column)
 
@@ -112,7 +112,7 @@ class ActivityReader(RowReader):
             return tuple(self._person(contact) for contact in contacts)
         metadata["direction"] = "inbound"
         sender = self._sender(cells, contacts)
-        add_own_words(text, body, column, metadata)
+        add_own_words(text, body, column)
         return (sender,)
 
     def _sender(self, cells: Sequence[str], contacts: list[str]) -> Person:

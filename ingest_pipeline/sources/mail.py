@@ -211,6 +211,7 @@ def _record(
         "to_count": sum(headers.get(name).count("@") for name in ("to", "cc")),
         **(location.metadata or {}),
         "charset": body.charset,
+        "cleaning": _cleaning(reply, body),
         "unmarked_quote_lines": reply.unmarked_lines or None,
         "warnings": [*sent.warnings, *body.warnings],
     }
@@ -227,6 +228,17 @@ def _record(
         occurred_at=sent.moment,
         metadata={key: value for key, value in metadata.items() if value not in (None, "", [])},
     )
+
+
+def _cleaning(reply: Reply, body: Body) -> list[str]:
+    """What was done to the mail's body to get at the sender's own words."""
+    steps = (
+        ("markup_removed", body.markup),
+        ("quoted_text_left_out", reply.quoted),
+        ("forwarded_text_left_out", reply.forwarded or body.forwarded),
+        ("signature_split_off", bool(reply.signature)),
+    )
+    return [step for step, done in steps if done]
 
 
 def _first_id(raw: str) -> str:

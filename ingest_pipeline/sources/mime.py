@@ -39,13 +39,15 @@ class UnreadableMail(IngestError):
 class Body:
     """The mail's own text, decoded, before quotes and signature are split off; lines end in ``\\n``.
 
-    ``charset`` is set when it was not the declared one. ``forwarded`` tells of an attached message that was left out.
+    ``charset`` is set when it was not the declared one. ``forwarded`` tells of an attached message that was left out,
+    ``markup`` that the text was taken out of HTML.
     """
 
     text: str
     charset: str | None = None
     warnings: tuple[str, ...] = ()
     forwarded: bool = False
+    markup: bool = False
 
 
 class Headers:
@@ -166,7 +168,8 @@ class Message:
                 warnings.append("markup_without_text")
             plain.append(text.strip("\n"))
         joined = "\n\n".join(text for text in plain if text.strip())
-        return Body(joined, charset, tuple(dict.fromkeys(warnings)), self._forwarded)
+        markup = any(kind != "text/plain" for kind, _, _ in texts)
+        return Body(joined, charset, tuple(dict.fromkeys(warnings)), self._forwarded, markup)
 
     def _texts(self, headers: Headers, start: int, end: int, depth: int) -> list[tuple[str, bytes, str]]:
         """The readable texts of a part: (content type, decoded bytes, declared charset)."""

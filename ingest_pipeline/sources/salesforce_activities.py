@@ -92,7 +92,7 @@ class ActivityReader(RowReader):
         text.text(self._cell(cells, "subject"), Role.SUBJECT if theirs else Role.NOTE, "Subject")
         description = self._cell(cells, "description")
         if theirs:
-            add_own_words(text, description, "Description", metadata)
+            add_own_words(text, description, "Description")
         else:
             text.text(description, Role.NOTE, "Description")
             self._author(cells, metadata, "createdbyid")
@@ -159,7 +159,7 @@ class ActivityReader(RowReader):
         related = [self._id(cells, "relatedtoid"), self._id(cells, "parentid")]
         if inbound:
             persons: tuple[Person, ...] = (self._mail_sender(cells, native, related),)
-            add_own_words(text, body, "TextBody", metadata)
+            add_own_words(text, body, "TextBody")
         else:
             persons = self._recipients(cells, native, related)
             text.text(body, Role.STAFF, "TextBody")

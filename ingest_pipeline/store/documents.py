@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, bindparam, delete, select, update
@@ -50,18 +51,26 @@ def file_id(name: str) -> str:
     return stable_id("file", name)
 
 
-def save_records(engine: Engine, source: Source, records: Sequence[Record], run_id: str | None) -> Saved:
+def save_records(
+    engine: Engine,
+    source: Source,
+    records: Sequence[Record],
+    run_id: str | None,
+    readers: Mapping[str, str] = MappingProxyType({}),
+) -> Saved:
     """Store a batch of records in one transaction: their people first, then one document per subject.
 
-    Erased people are left out, and blanked where they occur in others' records.
+    Erased people are left out, and blanked where they occur in others' records. ``readers``: by file what it was read
+    with, which the documents keep.
     """
     now = datetime.now(UTC)
-    prepared = _prepare(source, records, now, run_id)
+    made = _Made(source, now, run_id, readers)
+    prepared = _prepare(records, made)
 
     def save(connection: Connection) -> Saved:
         lock_identities(connection)
         screened = screen(connection, records, now)
-        described, rows = _prepare(source, screened.records, now, run_id, screened.blank) if screened else prepared
+        described, rows = _prepare(screened.records, made, screened.blank) if screened else prepared
         save_persons(connection, described, now)
         saved = _save_rows(connection, rows, now)
         return replace(saved, left_out=screened.left_out) if screened else saved
@@ -69,11 +78,19 @@ def save_records(engine: Engine, source: Source, records: Sequence[Record], run_
     return write(engine, save)
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What all documents of a batch share; ``readers`` is what their files were read with."""
+
+    source: Source
+    now: datetime
+    run_id: str | None
+    readers: Mapping[str, str]
+
+
 def _prepare(
-    source: Source,
     records: Sequence[Record],
-    now: datetime,
-    run_id: str | None,
+    made: _Made,
     blank: Callable[[str], str] = lambda native_id: native_id,
 ) -> tuple[list[Described], list[dict[str, Any]]]:
     """The people and the rows of a batch. ``blank``: a native id as it may be stored."""
@@ -83,12 +100,13 @@ def _prepare(
         for record in records
         # A text that was emptied since ends the one there was: only a known time can tell.
         if record.text or record.modified_at
-        for row in _rows(source, record, now, run_id)
+        for row in _rows(record, made)
     ]
     return described, rows
 
 
-def _rows(source: Source, record: Record, now: datetime, run_id: str | None) -> Iterator[dict[str, Any]]:
+def _rows(record: Record, made: _Made) -> Iterator[dict[str, Any]]:
+    reader = made.readers.get(record.file)
     digest = content_hash(record.text, record.segments)
     segments = [segment_json(segment) for segment in record.segments]
     for subject in record.subjects:
@@ -98,13 +116,13 @@ def _rows(source: Source, record: Record, now: datetime, run_id: str | None) -> 
             "record_key": key,
             "identifier_id": identifier_id(subject.key),
             "profile_id": None,
-            "source": source.value,
+            "source": made.source.value,
             "origin": record.origin,
             "kind": record.kind,
             "native_id": record.native_id,
             "text": record.text,
             "segments": segments,
-            "metadata": dict(record.metadata),
+            "metadata": {**record.metadata, "reader": reader} if reader else dict(record.metadata),
             "occurred_at": record.occurred_at,
             "modified_at": record.modified_at,
             "content_hash": digest,
@@ -116,8 +134,8 @@ def _rows(source: Source, record: Record, now: datetime, run_id: str | None) -> 
             "wanted": None,
             "given_to": None,
             "definitions": None,
-            "created_at": now,
-            "run_id": run_id,
+            "created_at": made.now,
+            "run_id": made.run_id,
         }
 
 
