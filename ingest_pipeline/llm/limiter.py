@@ -212,7 +212,7 @@ class Limiter:
         self._end(permit.lease, lambda state, now: gcra.refused(state, permit.epoch, retry_after_s, now))
 
     def failed(self, permit: Permit) -> None:
-        """End the call: the provider has trouble (5xx, no tx, no answer in time)."""
+        """End the call: the provider has trouble (5xx, no connection, no answer in time)."""
         self._end(permit.lease, lambda state, now: gcra.failed(state, now, permit.probing))
 
     def ended(self, permit: Permit) -> None:
