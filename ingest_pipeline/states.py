@@ -12,6 +12,9 @@ from ingest_pipeline.summary import NOTHING_KNOWN, TEMPLATE_VERSION, SummaryInpu
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 """When an undated claim took effect: before everything else."""
 
+NAME = "name"
+"""The trait by which people are called, before what records call them."""
+
 MAX_CONFIDENCE = 0.99
 """Of any fact, however much speaks for it, and of what a person set or confirmed."""
 
@@ -148,3 +151,8 @@ class ProfileState:
     refold_at: datetime | None = None
     summary: str | None = None
     about: SummaryInputs = NOTHING_KNOWN
+
+    @property
+    def told_name(self) -> str | None:
+        """What the person is called, if anything said so: the trait ``name``."""
+        return next((str(trait.value) for trait in self.traits if trait.key == NAME), None)

@@ -138,12 +138,25 @@ def test_a_profiles_own_id_as_an_external_id_is_that_profile(client: TestClient,
     assert client.get(f"/api/profiles/{other}").json()["profile"]["id"] == made["id"]
 
 
-def test_people_are_called_by_the_name_that_is_known_of_them(client: TestClient, ana: str) -> None:
-    """Also where no record has one."""
-    client.put("/api/profiles/ana/traits/name", json={"value": "Ana Ferreira"})
-    assert client.get("/api/profiles").json()["profiles"][0]["name"] == "Ana Ferreira"
+def test_people_are_called_and_found_by_the_name_that_is_known_of_them(client: TestClient, ana: str) -> None:
+    """Also where no record has one: it was said, or set by hand. In the list they stand in their place."""
+    for other in ("aa", "bb"):
+        client.post("/api/profiles", json={"externalId": other})
+    client.put("/api/profiles/bb/traits/name", json={"value": 'Åsa "Zed" Ek'})
+    assert named(client, "ferreira") == []
+    client.post("/api/profiles/ana/ingest", json={"data": "My name is Ana Ferreira."})
+    assert named(client, "ferreira") == ["Ana Ferreira"]
+    assert named(client, "ÅSA") == named(client, '"zed"') == ['Åsa "Zed" Ek']
+    assert [name for name in named(client, "") if name] == named(client, "")[:2] == ["Ana Ferreira", 'Åsa "Zed" Ek']
     engine = client.app.state.services.pipeline.engine  # type: ignore[attr-defined]
     assert load_facts(engine, ana).name == "Ana Ferreira"
+    client.delete("/api/profiles/ana/traits/name")
+    assert named(client, "ferreira") == []
+    assert load_facts(engine, ana).name is None
+
+
+def named(client: TestClient, search: str) -> list[str | None]:
+    return [profile["name"] for profile in client.get("/api/profiles", params={"search": search}).json()["profiles"]]
 
 
 def test_a_profile_comes_with_traits_and_memories_and_what_proves_them(client: TestClient, ana: str) -> None:

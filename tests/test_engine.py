@@ -33,7 +33,7 @@ from ingest_pipeline.store.engine import (
     upgrade,
     write,
 )
-from ingest_pipeline.store.tables import AuditRow, DocumentRow, Memory, TraitHistory
+from ingest_pipeline.store.tables import AuditRow, DocumentRow, Memory, Profile, TraitHistory
 
 
 @pytest.mark.parametrize(
@@ -135,6 +135,8 @@ def test_what_an_older_version_stored_survives_the_upgrade_and_the_way_back(empt
         "VALUES (:document, :profile, 'fact', 'Says hello', 0.5, 0.9, :now, :now)",
         "INSERT INTO trait_history (id, profile_id, key, value, confidence, observation_id, ended_by) "
         "VALUES (:document, :profile, 'city', '\"Rome\"', 0.9, :document, :document)",
+        "INSERT INTO traits (id, profile_id, key, value, value_type, confidence, source, created_at, updated_at) "
+        "VALUES (:document, :profile, 'name', '\"\\u00c5sa \\\"Z\\\" Ek\"', 'string', 0.9, 'extracted', :now, :now)",
     ]
     sqlite = engine.dialect.name == "sqlite"
     values = {name: value.replace("-", "") if sqlite else value for name, value in
@@ -145,6 +147,7 @@ def test_what_an_older_version_stored_survives_the_upgrade_and_the_way_back(empt
     migrate(engine, HEAD_REVISION)
     with engine.connect() as connection:
         assert connection.execute(select(DocumentRow.given_to)).scalar_one() == profile
+        assert connection.execute(select(Profile.told_name)).scalar_one() == 'Åsa "Z" Ek'
         assert connection.execute(select(Memory.source, Memory.sightings)).one() == ("extracted", 1)
         assert connection.execute(select(TraitHistory.reason, TraitHistory.value)).one() == ("replaced", "Rome")
     migrate(engine, "0001")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-HEAD_REVISION = "0002"
+HEAD_REVISION = "0003"
 """The newest migration. Kept here so that opening a current database need not import Alembic (0.2 s)."""
 
 _COLLISIONS = frozenset({"40P01", "23505", "23503"})

@@ -15,7 +15,6 @@ from ingest_pipeline.errors import InvalidInput, ProfileNotFound
 from ingest_pipeline.facts import Fact, Past, ProfileFacts, ProfileHead, Proof
 from ingest_pipeline.store.edits import edit_of, load_edits
 from ingest_pipeline.store.engine import reading
-from ingest_pipeline.store.lookup import NAME
 from ingest_pipeline.store.memory_ids import find_memories
 from ingest_pipeline.store.neighbourhood import ANCHOR
 from ingest_pipeline.store.tables import (
@@ -98,9 +97,8 @@ def load_facts(where: Engine | Connection, profile_id: str, at: datetime | None 
         edits = {edit.id: edit for edit in load_edits(connection, profile_id)}
         traits = tuple(_trait(row, proofs, edits) for row in connection.execute(_TRAITS, this))
         memories = connection.execute(_MEMORIES, this)
-        told = next((str(trait.value) for trait in traits if trait.key == NAME), head["name"])
         return ProfileFacts(
-            **(head | {"name": told}),
+            **head,
             identifiers=tuple(sorted(f"{kind}:{value}" for kind, value in connection.execute(_IDENTIFIERS, this))),
             documents=dict(sorted((source, n) for source, n in connection.execute(_DOCUMENTS, this))),
             traits=traits,
@@ -203,7 +201,7 @@ def _head(connection: Connection, profile_id: str) -> dict[str, Any]:
     if row is None:
         raise ProfileNotFound
     return {
-        "id": row.id, "external_id": row.external_id, "name": row.display_name, "summary": row.summary,
+        "id": row.id, "external_id": row.external_id, "name": row.told_name or row.display_name, "summary": row.summary,
         "summary_version": row.summary_version, "summary_updated_at": row.summary_updated_at,
         "created_at": row.created_at, "updated_at": row.updated_at,
     }  # fmt: skip

@@ -16,9 +16,6 @@ from ingest_pipeline.store.neighbourhood import ANCHOR
 from ingest_pipeline.store.tables import DocumentRow, IdentifierRow, Memory, PersonIdentifier, Profile, TraitRow
 from ingest_pipeline.store.upsert import select_in
 
-NAME = "name"
-"""The trait by which people are called, before what records call them."""
-
 
 @dataclass(frozen=True, slots=True)
 class ProfileSummary:
@@ -171,13 +168,17 @@ def check_profiles(engine: Engine, profile_ids: Sequence[str]) -> None:
 def list_profiles(
     engine: Engine, search: str = "", limit: int = 50, offset: int = 0
 ) -> tuple[list[ProfileSummary], int]:
-    """A page of profiles by name, and how many there are. ``search`` looks in names, external ids and identifiers."""
+    """A page of profiles by name, those without one last, and how many there are.
+
+    ``search`` looks in names, those that were said and those of records, external ids and identifiers.
+    """
     if not storable(search):  # what no database stores, SQLite takes for the end of the pattern
         return [], 0
     condition: list[ColumnElement[bool]] = [Profile.merged_into.is_(None)]
     if search.strip():
         condition.append(_matches(search.strip()))
-    order = (func.lower(func.coalesce(Profile.display_name, "~")), Profile.id)
+    called = func.coalesce(Profile.told_name, Profile.display_name)
+    order = (called.is_(None), func.lower(called), Profile.id)
     with reading(engine) as connection:
         total = connection.execute(select(func.count()).select_from(Profile).where(*condition)).scalar_one()
         rows = connection.execute(
@@ -198,13 +199,12 @@ def _summaries(connection: Connection, rows: Sequence[Row[Any]]) -> list[Profile
     shown = select(IdentifierRow.__table__).where(IdentifierRow.kind != ANCHOR)
     for row in select_in(connection, shown, IdentifierRow.profile_id, ids):
         identifiers[row.profile_id].append(written(row.kind, row.value))
-    told = names_told(connection, ids)
     counts = {table: _counts(connection, table, ids) for table in (DocumentRow, TraitRow, Memory)}
     return [
         ProfileSummary(
             id=row.id,
             external_id=row.external_id,
-            name=told.get(row.id, row.display_name),
+            name=row.told_name or row.display_name,
             identifiers=tuple(sorted(identifiers[row.id], key=lambda i: ("@" not in i, i))),
             documents=counts[DocumentRow].get(row.id, 0),
             traits=counts[TraitRow].get(row.id, 0),
@@ -219,18 +219,13 @@ def _summaries(connection: Connection, rows: Sequence[Row[Any]]) -> list[Profile
     ]
 
 
-def names_told(connection: Connection, profile_ids: Sequence[str]) -> dict[str, str]:
-    """What those are called who have a name as a trait."""
-    query = select(TraitRow.profile_id, TraitRow.value).where(TraitRow.key == NAME)
-    return {row.profile_id: str(row.value) for row in select_in(connection, query, TraitRow.profile_id, profile_ids)}
-
-
 def _matches(search: str) -> ColumnElement[bool]:
     """Profiles with this in their name, external id or an identifier, one that several people claim included."""
     claimed = claims_of_ambiguous().where(_contains(IdentifierRow.value, search)).subquery()
     by_identifier = select(IdentifierRow.profile_id).where(_contains(IdentifierRow.value, search))
     return (
-        _contains(Profile.display_name, search)
+        _contains(Profile.told_name, search)
+        | _contains(Profile.display_name, search)
         | _contains(Profile.external_id, search)
         | Profile.id.in_(by_identifier)
         | Profile.id.in_(select(claimed.c.profile_id))

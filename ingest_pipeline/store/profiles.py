@@ -271,7 +271,12 @@ def _mark_folded(
 ) -> None:
     """``updated_at`` is when the profile last became another, not when somebody last looked."""
     rows: list[dict[str, Any]] = [
-        {"b_id": u.profile_id, "folded": u.changes if counts else u.changes - 1, "refold_at": state.refold_at}
+        {
+            "b_id": u.profile_id,
+            "folded": u.changes if counts else u.changes - 1,
+            "refold_at": state.refold_at,
+            "told_name": state.told_name,
+        }
         for u, state in states
     ]
     for is_changed, values in ((True, {"updated_at": now}), (False, {})):
@@ -282,7 +287,7 @@ def _mark_folded(
 
 @cache
 def _folded(is_changed: bool) -> Update:
-    names = ("folded", "refold_at", *(["updated_at"] if is_changed else []))
+    names = ("folded", "refold_at", "told_name", *(["updated_at"] if is_changed else []))
     mine = update(Profile).where(Profile.__table__.c.id == bindparam("b_id"))
     return mine.values({name: bindparam(name) for name in names})
 

@@ -23,7 +23,8 @@ _UNWRITTEN = "summary_attempts IS NOT NULL"
 
 
 class Profile(Base):
-    """One person. ``bucket`` is the stable hash bucket that may serve as its partition.
+    """One person. ``bucket`` is the stable hash bucket that may serve as its partition. ``display_name`` is what sources
+    call them, ``told_name`` the trait ``name`` as folded, by which they are called where there is one.
 
     ``changes`` counts what happened to its observations and edits, ``folded`` is the count last folded. ``refold_at``
     is when a claim made for a day to come takes effect. ``merged_into`` is the living profile that it goes on as;
@@ -44,6 +45,7 @@ class Profile(Base):
     bucket: Mapped[int] = mapped_column(index=True)
     external_id: Mapped[str | None] = mapped_column(unique=True)
     display_name: Mapped[str | None]
+    told_name: Mapped[str | None]
     summary: Mapped[str | None] = mapped_column(Text)
     summary_version: Mapped[int] = mapped_column(default=0)
     summary_updated_at: Mapped[datetime | None]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from ingest_pipeline.api.pages.paging import Paging
 from ingest_pipeline.api.pages.passages import Passage, quote_in, speaker_at, turns
@@ -22,7 +22,6 @@ from ingest_pipeline.store.contributions import Contribution, DocumentFacts, loa
 from ingest_pipeline.store.edits import load_edits
 from ingest_pipeline.store.engine import reading
 from ingest_pipeline.store.facts import Fact, Past, Proof, load_fact, load_past
-from ingest_pipeline.store.lookup import names_told
 from ingest_pipeline.store.passages import load_texts
 from ingest_pipeline.store.tables import Profile
 
@@ -83,9 +82,8 @@ def fact(
 def name_of(visit: Visit, profile: str) -> str:
     """What the pages call a profile."""
     with reading(visit.engine) as connection:
-        row = connection.execute(select(Profile.display_name, Profile.external_id).where(Profile.id == profile)).one()
-        told = names_told(connection, [profile]).get(profile)
-    return told or str(row.display_name or row.external_id or "Nameless")
+        called = select(func.coalesce(Profile.told_name, Profile.display_name, Profile.external_id, "Nameless"))
+        return str(connection.execute(called.where(Profile.id == profile)).scalar_one())
 
 
 def _find(visit: Visit, profile: str, reference: str, schema: TraitSchema) -> tuple[Fact | None, tuple[Past, ...]]:

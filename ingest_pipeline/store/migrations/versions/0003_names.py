@@ -1,0 +1,25 @@
+"""What people are called by their own words stands with their profile, where lists and searches find it."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+TOLD = """
+UPDATE profiles SET told_name = (
+  SELECT {value} FROM traits WHERE traits.profile_id = profiles.id AND traits.key = 'name'
+)
+"""
+
+
+def upgrade() -> None:
+    op.add_column("profiles", sa.Column("told_name", sa.String(), nullable=True))
+    value = "json_extract(value, '$')" if op.get_bind().dialect.name == "sqlite" else "value #>> '{}'"
+    op.execute(TOLD.format(value=value))
+
+
+def downgrade() -> None:
+    op.drop_column("profiles", "told_name")
