@@ -23,9 +23,9 @@ _UNWRITTEN = "summary_attempts IS NOT NULL"
 
 
 class Profile(Base):
-    """One person. ``bucket`` is the stable hash bucket that may serve as its partition. ``display_name`` is what sources
-    call them, ``told_name`` the trait ``name`` as folded, by which they are called where there is one.
+    """One person. ``bucket`` is the stable hash bucket that may serve as its partition.
 
+    ``display_name`` is what sources call them, ``told_name`` the trait ``name`` as folded, which comes first.
     ``changes`` counts what happened to its observations and edits, ``folded`` is the count last folded. ``refold_at``
     is when a claim made for a day to come takes effect. ``merged_into`` is the living profile that it goes on as;
     ``retired_into`` the same without merges by hand. ``summary_source`` is ``template``, ``llm`` or ``manual``;
