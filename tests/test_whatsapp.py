@@ -226,6 +226,27 @@ def test_staff_are_context() -> None:
     assert skips(found) == {"internal_sender": 1}
 
 
+@pytest.mark.parametrize(
+    "me", ["You", "Me", "Du", "Ich", "Tú", "Vous", "Você", "Вы", "Εσείς", "أنت", "אתה", "你", "나"]
+)
+def test_who_exported_the_chat_is_no_person(me: str) -> None:
+    """ "You" in the app's language: context, unless the settings name it as staff; in a name it is a name."""
+    lines = [f"13.01.20, 10:00 - {me}: How are you?", "13.01.20, 10:01 - Ann: Fine"]
+    found = read_chat(*lines)
+    assert [[s.role for s in record.segments] for record in records(found)] == [[Role.OTHER, Role.SUBJECT]]
+    assert [record.subjects[0].name for record in records(found)] == ["Ann"]
+    assert skips(found) == {"exporter": 1}
+    staff = read_chat(*lines, options=replace(OPTIONS, staff=frozenset({me.casefold()})))
+    assert [[s.role for s in record.segments] for record in records(staff)] == [[Role.STAFF, Role.SUBJECT]]
+    assert skips(staff) == {"internal_sender": 1}
+
+
+@pytest.mark.parametrize("name", ["~ You", "You Lee", "Ben", "du", "Me Too Ltd"])
+def test_a_name_that_only_looks_like_a_pronoun_is_a_person(name: str) -> None:
+    found = read_chat(f"13.01.20, 10:00 - {name}: Hi")
+    assert [record.subjects[0].name for record in records(found)] == [name.lstrip("~ ")]
+
+
 def test_bad_lines_cost_only_themselves() -> None:
     """They are named by their number."""
     found = read_chat(

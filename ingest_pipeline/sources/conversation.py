@@ -39,7 +39,8 @@ _SUBJECT = Role.SUBJECT
 class Turn(Struct, frozen=True, gc=False):
     """One message, its text not blank. ``speaker`` is the person's id in the source, ``name`` how the text shows them.
 
-    ``role``: OTHER for whoever may become a profile. ``position`` is its number in the file.
+    ``role``: OTHER for whoever may become a profile, unless ``speaker`` is empty: then it is who exported the chat, and
+    is called "You" there. ``position`` is its number in the file.
     """
 
     speaker: str
@@ -152,6 +153,8 @@ def own_turns(turns: Sequence[Turn], skipped: Counter[str]) -> dict[str, list[in
     for index, turn in enumerate(turns):
         if turn.role is not Role.OTHER:
             skipped[NOT_EVIDENCE[turn.role]] += 1
+        elif not turn.speaker:
+            skipped["exporter"] += 1
         elif (indices := own.get(turn.speaker)) is not None:
             indices.append(index)
         else:

@@ -22,7 +22,7 @@ from ingest_pipeline.sources.chat_files import Part, counted, guarded, looks_lik
 from ingest_pipeline.sources.conversation import FUTURE_SLACK, Conversation, Turn, conversation_records
 from ingest_pipeline.sources.phones import certain_phone
 from ingest_pipeline.sources.whatsapp_headers import DateOrder, decide_order, header_pattern, read_time
-from ingest_pipeline.sources.whatsapp_text import own_words, split_name
+from ingest_pipeline.sources.whatsapp_text import EXPORTER, own_words, split_name
 
 CHUNK_CHARS = 1 << 18
 MAX_MESSAGE_CHARS = 1_000_000
@@ -113,9 +113,16 @@ class _Chat:
         return written if number == 1 else f"{written}#{number}"
 
     def _new_speaker(self, written: str) -> tuple[str, str, Role]:
-        """``~ Name`` is what somebody who is not in the exporter's address book calls themselves."""
+        """``~ Name`` is what somebody who is not in the exporter's address book calls themselves.
+
+        Who exported the chat may have no name in it, only "You": the settings may say that this is one of the staff;
+        they are nobody's person in any case, as everybody's "You" would be the same.
+        """
         label = one_line(written)
         name = label.lstrip("~ ") or label or "?"
+        if label in EXPORTER:
+            self._speakers[written] = ("", name, Role.STAFF if self._options.is_staff(name) else Role.OTHER)
+            return self._speakers[written]
         phone = certain_phone(name, self._options.phone_region) if _NUMBER.fullmatch(name) else None
         key = phone or Identifier("whatsapp", f"{self._key}/{unicodedata.normalize('NFC', label)}")
         speaker = str(key)
