@@ -10,17 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_pipeline.documents import Identifier, Role
+from ingest_pipeline.documents import Identifier, Person, Rejected, Role
+from ingest_pipeline.sources import registry
 from ingest_pipeline.sources.crm_records import (
     clean_name,
     email_addresses,
     is_meaningful,
+    is_nobody,
     read_moment,
     readable_label,
     says_something,
 )
 from ingest_pipeline.sources.crm_text import TextBuilder
 from ingest_pipeline.sources.phones import certain_phone
+from tests.format_samples import read
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -202,6 +205,46 @@ def test_a_text_keeps_lines_apart_and_says_whose_words_they_are() -> None:
     assert text == "City: London\nLikes: tea\ncake\n\nMet at the fair."
     assert [text[s.start : s.end] for s in segments] == ["City: London", "Likes: tea\ncake", "Met at the fair."]
     assert [s.role for s in segments] == [Role.FIELD, Role.FIELD, Role.NOTE]
+
+
+def test_a_row_is_a_persons_when_anything_tells_of_them() -> None:
+    """A name, an address, a number that identifies nobody, a text; an id alone where the table has no such columns."""
+    key = Identifier("hubspot", "7")
+    empty = Person(key, "hubspot:")
+    assert is_nobody(empty, "", ["", None, [], [{"label": "work", "value": ""}]])
+    assert not is_nobody(empty, "", [])
+    assert not is_nobody(empty, "Title: CTO", [""])
+    for cell in ("Kim", "030 123", [{"value": "a@x.org"}], ["a@x.org"]):
+        assert not is_nobody(empty, "", ["", cell])
+    for person in (Person(key, "", "Kim"), Person(key, "", same_as=(key,)), Person(key, "", claims=False)):
+        assert not is_nobody(person, "", [""])
+
+
+EMPTY_ROWS = {
+    "salesforce": ("Contact.csv", "003A00000000001", "Id,LastName,Email,OwnerId\n%s,,,\n"),
+    "hubspot": ("contacts.csv", "101", "Record ID,First Name,Email,Create Date\n%s,,,2024-01-10 09:00\n"),
+    "zendesk": ("users.csv", "7", "id,name,email,role,restricted_agent\n%s,,,end-user,\n"),
+    "intercom": (
+        "a.json",
+        "7",
+        '{"type": "list", "data": [{"type": "contact", "id": "%s", "role": "user", "email": ""}]}',
+    ),
+    "pipedrive": ("a.json", "7", '{"success": true, "data": [{"id": "%s", "name": "", "email": [{"value": ""}]}]}'),
+    "mapped": ("people.csv", "7", "nr,mail\n%s,\n"),
+}
+
+
+@pytest.mark.parametrize("has_id", [True, False])
+@pytest.mark.parametrize("name", EMPTY_ROWS)
+def test_an_empty_row_is_rejected_and_makes_no_profile(name: str, has_id: bool) -> None:
+    """With its place and the reason, with an id of its own and without."""
+    file, native, content = EMPTY_ROWS[name]
+    files = {file: (content % (native if has_id else "")).encode()}
+    files |= {"mapping.yaml": b"files:\n  - {file: people.csv, id: nr, email: mail}\n"} if name == "mapped" else {}
+    (item,) = read(registry.BY_FORMAT[name], files)
+    assert isinstance(item, Rejected)
+    assert ("row is empty" in item.reason) == has_id
+    assert item.position
 
 
 @given(st.text(max_size=40))

@@ -6,10 +6,15 @@ from datetime import UTC, datetime
 
 from ingest_pipeline.documents import Identifier, Item, Json, Person, Record, Rejected, Skipped
 from ingest_pipeline.sources.base import Export, ReadOptions
-from ingest_pipeline.sources.crm_records import FUTURE_SLACK, Staff, read_moment, staff_of
+from ingest_pipeline.sources.crm_records import FUTURE_SLACK, NOBODY, Staff, is_nobody, read_moment, staff_of
 from ingest_pipeline.sources.crm_tables import Lookup, TableFile, lookup, open_tables
 from ingest_pipeline.sources.crm_text import TextBuilder
 from ingest_pipeline.sources.crm_units import SUFFIXES, Batch, Unit, Values, load_units, read_units
+
+NAMING_KEYS = (
+    "name", "first_name", "last_name", "email", "emails", "email_work", "email_home", "phone", "phones", "phone_work",
+    "phone_mobile",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -94,8 +99,11 @@ class Desk:
         modified: datetime | None,
         units: int = 1,
     ) -> Item:
-        """The record, or a Skipped when it says nothing and only refers to people."""
+        """The record, a Skipped when it says nothing and only refers to people, a Rejected for a person's empty row."""
         content, segments = text.finish(metadata)
+        naming = [] if self.options.exclude_columns else [unit.values[key] for key in NAMING_KEYS if key in unit.values]
+        if not content and len(people) == 1 and is_nobody(people[0], content, naming):
+            return Rejected(file.file, unit.position, NOBODY)
         if not content and not any(person.claims for person in people):
             return Skipped(file.file, "no_text")
         return Record(

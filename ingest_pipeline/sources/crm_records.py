@@ -1,12 +1,12 @@
 """What cells of CRM rows say: labels, values worth a line, identifiers, moments; pure, shared by the CRM readers."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 
-from ingest_pipeline.documents import Identifier
+from ingest_pipeline.documents import Identifier, Json, Person
 from ingest_pipeline.sources.base import ReadOptions
 from ingest_pipeline.sources.columns import BLANKS, FREE_MAIL, NOISE
 from ingest_pipeline.sources.crm_withheld import holds_numbers, is_withheld
@@ -79,6 +79,26 @@ def email_addresses(*cells: str) -> tuple[Identifier, ...]:
 def clean_name(*parts: str) -> str | None:
     """Parts joined by one space, without direction marks; None when nothing is left."""
     return " ".join(_BIDI.sub("", " ".join(parts)).split()) or None
+
+
+NOBODY = "the row is empty: it holds no name, address, phone number or text"
+
+
+def is_nobody(person: Person, text: str, naming: Sequence[Json]) -> bool:
+    """Whether a person's own row says nothing of them. It would make a profile without a name, about nobody.
+
+    ``naming``: what stands in its columns for names, addresses and numbers. A table without any of these may be meant
+    so, with people known by their ids only.
+    """
+    known = text or person.name or person.identifiers or person.same_as or not person.claims
+    return bool(naming) and not known and not any(map(_is_filled, naming))
+
+
+def _is_filled(value: Json) -> bool:
+    """Also of lists of ``{"label": "work", "value": "…"}``."""
+    if isinstance(value, list):
+        return any(map(_is_filled, value))
+    return bool(value.get("value") if isinstance(value, dict) else value)
 
 
 @dataclass(frozen=True, slots=True)

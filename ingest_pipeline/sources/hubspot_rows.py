@@ -12,10 +12,12 @@ from ingest_pipeline.sources.base import ReadOptions
 from ingest_pipeline.sources.columns import TRUE
 from ingest_pipeline.sources.crm_mail import plain_text
 from ingest_pipeline.sources.crm_records import (
+    NOBODY,
     Moments,
     Staff,
     clean_name,
     email_addresses,
+    is_nobody,
     readable_label,
 )
 from ingest_pipeline.sources.crm_tables import Lookup, TableFile
@@ -24,6 +26,7 @@ from ingest_pipeline.sources.phones import certain_phone
 from ingest_pipeline.sources.tabular import Row, Table, index_of
 
 EMAIL_COLUMNS = ("email", "hs_additional_emails", "work_email")
+NAMING_COLUMNS = ("firstname", "lastname", *EMAIL_COLUMNS, "phone", "mobilephone", "company")
 MERGE_COLUMNS = ("hs_calculated_merged_vids", "hs_merged_object_ids")
 JOINED_COLUMN = "associated_company_name"
 
@@ -51,6 +54,10 @@ class Sheet:
 
 class Left(Exception):
     """This row holds nothing of a profile; becomes a Skipped with the message."""
+
+
+class Refused(Exception):
+    """This row cannot be used; becomes a Rejected with the message."""
 
 
 def canonical(column: str) -> str:
@@ -101,12 +108,14 @@ class RowReader:
             subjects, text = self._content(cells, native, metadata)
         except Left as reason:
             return Skipped(file.file, str(reason))
+        except Refused as refusal:
+            return file.rejected(row, str(refusal))
         return self._record(row, native, subjects, text, metadata)
 
     def _content(
         self, cells: Sequence[str], native: str, metadata: dict[str, Json]
     ) -> tuple[tuple[Person, ...], TextBuilder]:
-        """Whom the row is about and what it says. Raises Left."""
+        """Whom the row is about and what it says. Raises Left and Refused."""
         raise NotImplementedError
 
     def _record(
@@ -172,6 +181,7 @@ class ContactReader(RowReader):
         names = [name if name in self._at else "" for name in self._names]
         self._fields = Fields((*names, JOINED_COLUMN), hubspot_columns.CONTACT, own, excluded, columns)
         self._show_name = "name" not in excluded
+        self._naming = [] if excluded else [column for column in NAMING_COLUMNS if column in self._at]
 
     def _content(
         self, cells: Sequence[str], native: str, metadata: dict[str, Json]
@@ -191,7 +201,10 @@ class ContactReader(RowReader):
         for column in hubspot_columns.CONTACT.texts:
             text.text(plain_text(self._cell(cells, column)), Role.NOTE, column)
         identifiers = (*emails, phone) if phone else emails
-        return (Person(self._identifier(native), self._namespace, name, identifiers, same_as),), text
+        person = Person(self._identifier(native), self._namespace, name, identifiers, same_as)
+        if name is None and is_nobody(person, text.build()[0], [self._cell(cells, column) for column in self._naming]):
+            raise Refused(NOBODY)
+        return (person,), text
 
     def _company(self, cells: Sequence[str], native: str) -> str:
         """The name of the primary company, or of the only one, for a contact whose own column is empty."""

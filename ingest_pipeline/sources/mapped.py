@@ -31,7 +31,7 @@ from ingest_pipeline.errors import UnreadableFile
 from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
 from ingest_pipeline.sources.columns import Layout
 from ingest_pipeline.sources.crm_mail import plain_text
-from ingest_pipeline.sources.crm_records import clean_name, email_addresses, read_moment
+from ingest_pipeline.sources.crm_records import NOBODY, clean_name, email_addresses, is_nobody, read_moment
 from ingest_pipeline.sources.crm_tables import TableFile, open_tables
 from ingest_pipeline.sources.crm_text import Fields, TextBuilder
 from ingest_pipeline.sources.phones import certain_phone
@@ -40,6 +40,7 @@ from ingest_pipeline.sources.tabular import Row, Table, index_of
 MAPPING = "mapping.yaml"
 MAX_MAPPING_BYTES = 100_000
 SUFFIXES = (".csv", ".tsv", ".txt", ".tab")
+NO_ID = "neither an id nor an e-mail address says whose the row is"
 _ROLES = {"staff": Role.NOTE, "person": Role.SUBJECT}
 _COLUMNS = ("id", "record_id", "email", "phone", "name", "text", "time")
 _KEYS = ("file", "kind", *_COLUMNS, "fields", "time_format", "written_by")
@@ -210,7 +211,7 @@ class _RowReader:
         native = " ".join(self._values(cells, "id"))
         emails = email_addresses(*self._values(cells, "email"))
         if not native and not emails:
-            return Skipped(self._file.file, "no_person")
+            return self._file.rejected(row, NO_ID)
         if any(self._options.is_internal(email.value) for email in emails):
             return Skipped(self._file.file, "internal_person")
         name = clean_name(*self._values(cells, "name"))
@@ -224,6 +225,9 @@ class _RowReader:
         metadata.update(self._file.lineage(row, self._table))
         content, segments = text.finish(metadata)
         person = self._person(cells, native, emails, name)
+        naming = [] if self._options.exclude_columns else [*self._cells(cells, "name", "email", "phone")]
+        if name is None and is_nobody(person, content, naming):
+            return self._file.rejected(row, NOBODY)
         if not content and not person.claims:
             return Skipped(self._file.file, "no_text")
         at = self._moment(cells, metadata)
@@ -279,9 +283,13 @@ class _RowReader:
             cell = cell.removesuffix("T00:00:00")
         return read_moment(cell, self._now, self._zone, self._options.date_order)
 
+    def _cells(self, cells: Sequence[str], *keys: str) -> Iterator[str]:
+        for key in keys:
+            for name in self._described.columns.get(key, ()):
+                yield cells[self._at[name.strip().lower()]].strip()
+
     def _values(self, cells: Sequence[str], key: str) -> list[str]:
-        names = self._described.columns.get(key, ())
-        return [value for name in names if (value := cells[self._at[name.strip().lower()]].strip())]
+        return [value for value in self._cells(cells, key) if value]
 
 
 READER = Reader(format="mapped", source=Source.CRM, detect=detect, read=read, by_folder=True)

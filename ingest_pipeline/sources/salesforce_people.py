@@ -11,10 +11,10 @@ from ingest_pipeline.sources.columns import (
     TRUE,
     Layout,
 )
-from ingest_pipeline.sources.crm_records import clean_name, email_addresses, readable_label
+from ingest_pipeline.sources.crm_records import NOBODY, clean_name, email_addresses, is_nobody, readable_label
 from ingest_pipeline.sources.crm_text import Fields, TextBuilder
 from ingest_pipeline.sources.phones import certain_phone
-from ingest_pipeline.sources.salesforce_cells import JOINED, Left, RowReader, Sheet
+from ingest_pipeline.sources.salesforce_cells import JOINED, Left, Refused, RowReader, Sheet
 from ingest_pipeline.sources.salesforce_ids import id18
 
 JOINED_COLUMNS = ("Account.Name", "Account.Industry")
@@ -22,6 +22,11 @@ EMAIL_COLUMNS = (
     "email", "personemail", "npe01__homeemail__c", "npe01__workemail__c", "npe01__alternateemail__c",
 )  # fmt: skip
 """The person's own addresses; the ``npe01`` ones are those of the Nonprofit Success Pack."""
+
+NAMING_COLUMNS = (
+    "name", "firstname", "lastname", *EMAIL_COLUMNS, "phone", "homephone", "mobilephone", "otherphone",
+    "assistantphone", "personmobilephone", "personhomephone", "personotherphone",
+)  # fmt: skip
 
 LAYOUTS: Mapping[str, Layout] = {
     "contact": SALESFORCE_CONTACT,
@@ -44,6 +49,7 @@ class PersonReader(RowReader):
         self._texts = [(column, self._written(column)) for column in layout.texts if column in self._at]
         self._show_name = "name" not in excluded
         self._emails = [column for column in EMAIL_COLUMNS if column in self._at]
+        self._naming = [] if excluded else [column for column in NAMING_COLUMNS if column in self._at]
         if sheet.object == "account":
             self._kind = "person_account"
 
@@ -67,7 +73,10 @@ class PersonReader(RowReader):
         phone = certain_phone(mobile, self._sheet.options.phone_region)
         identifiers = (*emails, phone) if phone else emails
         person = Person(self._identifier(key), self._namespace, name, identifiers, same_as)
-        return self._record(native, (person,), self._text(cells, name, metadata), dates, metadata)
+        text = self._text(cells, name, metadata)
+        if name is None and is_nobody(person, text.build()[0], [self._cell(cells, column) for column in self._naming]):
+            raise Refused(NOBODY)
+        return self._record(native, (person,), text, dates, metadata)
 
     def _ids(self, cells: Sequence[str], native: str, metadata: dict[str, Json]) -> tuple[str, list[str]]:
         """The person's id, and others that are theirs: what was merged or converted, both ids of a person account."""
