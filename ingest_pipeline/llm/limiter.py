@@ -9,7 +9,6 @@ moves or ends its wait. The arithmetic is in ``gcra``.
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
@@ -22,13 +21,10 @@ from ingest_pipeline.llm.gcra import Rates, State
 from ingest_pipeline.llm.limits import SERVER_CLOCK, LimitsDb, Worker, reap
 from ingest_pipeline.llm.tables import leases_table as leases
 from ingest_pipeline.llm.tables import limits_table as limits
+from ingest_pipeline.llm.turns import LOOK_S, TURN_S, Turns
 
 STOP_S = 300.0
 """How long a stop flag holds. A limiter made later ignores it at once: somebody acted, and its first call tells."""
-LOOK_S = 1.0
-"""Longest sleep without a look at the shared state."""
-TURN_S = 0.05
-"""How often the first of this process's waiters looks whether a lease of another process came free."""
 REAP_S = 1.0
 
 _FIELDS = tuple(field.name for field in fields(State))
@@ -75,38 +71,6 @@ class Permit:
     waited_s: float
 
 
-class _Turns:
-    """Wakes this process's waiters when their lease is due, so that they need not all ask the database."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: OrderedDict[int, threading.Event] = OrderedDict()
-
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
-
-    def wait(self, ticket: int) -> None:
-        """Sleep until called, or for a while; only the first in line looks often."""
-        with self._lock:
-            event = self._waiting.setdefault(ticket, threading.Event())
-            first = next(iter(self._waiting)) == ticket
-        event.wait(TURN_S if first else LOOK_S)
-        event.clear()
-
-    def leave(self, ticket: int) -> None:
-        with self._lock:
-            self._waiting.pop(ticket, None)
-            self._wake(list(self._waiting)[:1])
-
-    def call(self, granted: Sequence[int]) -> None:
-        with self._lock:
-            self._wake([ticket for ticket in granted if ticket in self._waiting])
-
-    def _wake(self, tickets: Sequence[int]) -> None:
-        for ticket in tickets:
-            self._waiting[ticket].set()
-
-
 class Limiter:
     """Admits calls to one model.
 
@@ -129,7 +93,7 @@ class Limiter:
         self.model = model or name
         self._probe_lease_s = probe_lease_s
         self._pause = pause
-        self._turns = _Turns()
+        self._turns = Turns()
         self._reaped_at = 0.0
         self._since: float | None = None
         self._opening = threading.Lock()
