@@ -20,7 +20,9 @@ Metadata = dict[str, dg.MetadataValue]
 def read_metadata(report: ReadReport) -> Metadata:
     rows: list[tuple[str, str, int]] = [("read", kind, n) for kind, n in sorted(report.counts.units.items())]
     rows += [("skipped", reason, n) for reason, n in sorted(report.counts.skipped.items())]
-    return _numbers(
+    units: Metadata = {"units": dg.MetadataValue.md(markdown_table(("", "what", "count"), rows))} if rows else {}
+    stopped: Metadata = {"stopped": dg.MetadataValue.text(report.stopped)} if report.stopped else {}
+    numbers = _numbers(
         files_read=report.files,
         files_unchanged=report.unchanged,
         files_unrecognised=report.unrecognised,
@@ -29,7 +31,8 @@ def read_metadata(report: ReadReport) -> Metadata:
         documents_unchanged=report.saved.unchanged,
         rejected=report.counts.rejected,
         skipped=report.counts.skipped.total(),
-    ) | ({"units": dg.MetadataValue.md(markdown_table(("", "what", "count"), rows))} if rows else {})
+    )
+    return numbers | units | stopped
 
 
 def extraction_metadata(outcomes: Iterable[KeyOutcome], holdings: Holdings) -> Metadata:

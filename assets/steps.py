@@ -67,9 +67,11 @@ def read(
             context.run.run_id,
             progress=advance,
         )
-        if account is not None:
+        if account is not None and not report.stopped:
             folder_options = box.options(source, options)
             pull_mail(store.engine, account, folder_options, report, context.run.run_id, advance)
+    if report.stopped:
+        context.log.warning(report.stopped)
     new = register_profiles(context.instance, partitioning, partial(load_partition_keys, store.engine))
     return read_metadata(report) | {"profiles_new": dg.MetadataValue.int(new)}
 

@@ -105,19 +105,20 @@ class Inspection:
 
 @dataclass(slots=True)
 class Report:
-    """All that was inspected."""
+    """All that was inspected. ``wrong_settings``: what is wrong with which ``_source.yaml``; its folder is not read."""
 
     exports: list[Inspection] = field(default_factory=list)
     unknown: list[Unknown] = field(default_factory=list)
+    wrong_settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_unknown(self) -> bool:
         """A file that somebody named is of no known format, or nothing in their folders is."""
-        return any(unknown.named for unknown in self.unknown) or not self.exports
+        return any(unknown.named for unknown in self.unknown) or not (self.exports or self.wrong_settings)
 
     @property
     def is_rejected(self) -> bool:
-        return bool(self.unknown) or any(export.rejected for export in self.exports)
+        return bool(self.unknown or self.wrong_settings) or any(export.rejected for export in self.exports)
 
 
 @dataclass(slots=True)
@@ -174,6 +175,9 @@ def _sort_in(
         return
     unit = file.name.rpartition("/")[0] if reader.by_folder else file.name
     options = place.options(located, general)
+    if options.problem:
+        report.wrong_settings[options.file or ""] = options.problem
+        return
     name = file.name if located.named else unit if reader.by_folder else url
     key = (reader.format, unit if reader.by_folder else name, options.file or "")
     group = groups.setdefault(key, _Group(name, reader, options))

@@ -4,6 +4,7 @@ inbox ── what changed? ──▶ exports ── reader ──▶ batches of 
 """
 
 import hashlib
+import io
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +15,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from ingest_pipeline.documents import Item, Record, Rejected, Skipped, Source
-from ingest_pipeline.errors import UnreadableFile
+from ingest_pipeline.errors import ConfigurationError, UnreadableFile
 from ingest_pipeline.retention import cutoff_of, within
 from ingest_pipeline.sources import folder_options, registry
 from ingest_pipeline.sources.base import HEAD_BYTES, Export, Reader, ReadOptions, SourceFile
@@ -23,6 +24,7 @@ from ingest_pipeline.store.documents import (
     Saved,
     begin_files,
     file_id,
+    forget_file,
     load_files,
     save_files,
     save_records,
@@ -71,9 +73,13 @@ class FileCounts:
 
 @dataclass(slots=True)
 class ReadReport:
-    """What reading one source did. ``files`` counts those read, ``unchanged`` those that needed no reading."""
+    """What reading one source did. ``files`` counts those read, ``unchanged`` those that needed no reading.
+
+    ``stopped`` says why its folder was not read: its ``_source.yaml`` is wrong.
+    """
 
     source: Source
+    stopped: str = ""
     files: int = 0
     unchanged: int = 0
     unrecognised: int = 0
@@ -93,12 +99,32 @@ def read_source(
     run_id: str | None = None,
     progress: Progress = lambda _name, _units: None,
 ) -> ReadReport:
-    """Read what is new in one source's folder. Reading again what was read before changes nothing."""
+    """Read what is new in one source's folder. Reading again what was read before changes nothing.
+
+    A wrong ``_source.yaml`` is a rejection: nothing of its folder is read, as it may say whose people are staff.
+    """
     report = ReadReport(source)
-    options = inbox.options(source, options)
+    name = f"{source.value}/{folder_options.NAME}"
+    try:
+        options = inbox.options(source, options)
+    except (ConfigurationError, OSError) as error:
+        why = (error.strerror or "cannot be read") if isinstance(error, OSError) else str(error)
+        report.stopped = f"{name}: {why.removeprefix(f'{name}: ')}; nothing in {source.value}/ was read"
+        _reject_settings(engine, source, name, report, run_id)
+        return report
+    forget_file(engine, name)
     for group in _groups(_changed_exports(engine, inbox, source, options, report, run_id)):
         _read_group(engine, source, group, options, run_id, report, progress)
     return report
+
+
+def _reject_settings(engine: Engine, source: Source, name: str, report: ReadReport, run_id: str | None) -> None:
+    report.counts.rejected += 1
+    row = _file_row(
+        _Seen(SourceFile(name, 0, 0.0, io.BytesIO), None, None, "", changed=True), source, report.counts, run_id
+    )
+    begin_files(engine, [row])
+    save_rejections(engine, [Rejected(name, WHOLE, report.stopped.removeprefix(f"{name}: "))], run_id)
 
 
 @dataclass(frozen=True, slots=True)

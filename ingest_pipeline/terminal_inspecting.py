@@ -16,6 +16,9 @@ _SHOWN_REASONS = 10
 def show_report(console: Console, report: Report) -> None:
     for inspection in report.exports:
         _show_inspection(console, inspection)
+    for file, problem in report.wrong_settings.items():
+        line = f"{file}: {problem}; nothing in this folder would be read"
+        console.print(plain(line, "red"), soft_wrap=True)
     if report.unknown:
         table = make_table("File", "What it is", title="Read by no format")
         for unknown in report.unknown:

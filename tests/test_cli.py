@@ -326,6 +326,26 @@ def test_text_answers_as_the_endpoint_does(ingest: Run, copy: Path) -> None:
     assert ingest("show", ANA, "--json", **place).json["traits"] != ingest("show", ANA, "--json").json["traits"]
 
 
+def test_wrong_settings_of_a_folder_are_one_line_and_the_others_are_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody's own people become profiles because of a slip; exit code 1 tells scripts."""
+    home = tmp_path / "home"
+    generate(home / "inbox", people=4)
+    (home / "inbox" / "email" / "_source.yaml").write_text("internal_domain: [northwind.example]\n")
+    run = runner(home, monkeypatch, capfd)
+    done = run("sync")
+    assert done.code == 1
+    told = "email/_source.yaml: unknown setting 'internal_domain'"
+    assert [told in line for line in done.err.splitlines() if "_source.yaml" in line] == [True]
+    assert "nothing in email/ was read" in words(done.err)
+    status = run("status", "--json").json
+    assert {one["source"]: one["documents"] > 0 for one in status["sources"]} == {
+        "chat": True, "crm": True, "email": False,
+    }  # fmt: skip
+    assert ("email/_source.yaml", "file") in [(one["file"], one["position"]) for one in status["rejected"]]
+
+
 def test_text_takes_data_from_a_file_and_stdin(ingest: Run, copy: Path, tmp_path: Path) -> None:
     """The same text by three ways is one document; a byte order mark is no text."""
     place = {"INGEST_HOME": str(copy)}

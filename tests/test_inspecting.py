@@ -218,8 +218,12 @@ def test_the_settings_of_the_nearest_folder_hold(tmp_path: Path) -> None:
     near = one(put(tmp_path / "near" / "a.eml", mail()))
     assert (near.options.timezone, near.skipped) == ("Europe/Berlin", {})
     put(tmp_path / "near" / "_source.yaml", "timezone: Europe\n")
-    with pytest.raises(ConfigurationError, match=r"near/_source\.yaml: timezone"):
-        look(tmp_path / "near" / "a.eml")
+    report = look(tmp_path)
+    assert report.wrong_settings == {
+        f"{tmp_path}/near/_source.yaml": "timezone must be an IANA zone such as Europe/Berlin"
+    }
+    assert [file for export in report.exports for file in export.files] == [f"{tmp_path}/a.eml"]
+    assert report.is_rejected
 
 
 def test_inside_the_inbox_its_rules_hold(tmp_path: Path) -> None:
@@ -338,6 +342,20 @@ def test_the_exit_code_tells_scripts(command: Command, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     assert command(str(empty))[0] == 2
+
+
+def test_wrong_settings_of_a_folder_are_one_line(command: Command, tmp_path: Path) -> None:
+    """However many files they hold for; the other folders are looked at."""
+    for name in ("near/a.eml", "near/b.eml", "far/a.eml"):
+        put(tmp_path / "in" / name, mail())
+    put(tmp_path / "in" / "near" / "_source.yaml", "timezone: Europe\n")
+    code, out, _ = command(str(tmp_path / "in"))
+    assert code == 1
+    assert out.count("near/_source.yaml: timezone must be an IANA zone") == 1
+    assert "documents   1" in out
+    code, out, _ = command(str(tmp_path / "in" / "near"), "--json")
+    (wrong,) = json.loads(out)["wrong_settings"]
+    assert (code, wrong["why"]) == (1, "timezone must be an IANA zone such as Europe/Berlin")
 
 
 def test_an_unknown_format_is_answered_with_the_known_ones(command: Command, tmp_path: Path) -> None:

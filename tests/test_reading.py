@@ -232,6 +232,24 @@ def test_the_folder_may_have_settings_of_its_own(box: Box) -> None:
     assert box.read()[0].unchanged == 1
 
 
+@pytest.mark.parametrize("content", [b"timezone: Europe\n", b"internal_domain: [x.example]\n", b"\xff: ["])
+def test_wrong_settings_stop_their_own_folder_only(box: Box, content: bytes) -> None:
+    """Nothing of it is read, as they may say whose people are staff; it is told until they are right."""
+    box.put("email/a.mbox", mbox("I live in Lisbon."))
+    box.put("email/_source.yaml", content)
+    box.put("crm/sf/Contact.csv", table(contact(1)))
+    for _ in range(2):
+        report, opened = box.read()
+        assert (report.files, report.counts.rejected, opened) == (0, 1, Counter())
+        assert report.stopped.startswith("email/_source.yaml: ")
+        assert report.stopped.endswith("; nothing in email/ was read")
+        assert rejected(box.engine) == [("email/_source.yaml", "file")]
+    assert box.read(Source.CRM)[0].saved.new == 1
+    box.put("email/_source.yaml", b"timezone: Europe/Berlin\n", day=2)
+    assert box.read()[0].saved.new == 1
+    assert (rejected(box.engine), len(rows(box.engine, FileRow))) == ([], 2)
+
+
 def test_a_broken_row_is_kept_with_where_and_why_and_the_rest_goes_on(box: Box) -> None:
     broken = table(contact(1), contact(2, Id="nonsense"), contact(3))
     box.put("crm/sf/Contact.csv", broken)

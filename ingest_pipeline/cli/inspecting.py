@@ -41,6 +41,7 @@ def inspect(
             {
                 "exports": [export.to_json() for export in report.exports],
                 "unknown": [asdict(unknown) for unknown in report.unknown],
+                "wrong_settings": [{"file": file, "why": why} for file, why in report.wrong_settings.items()],
                 "formats": known,
             }
         )

@@ -35,10 +35,14 @@ class Located:
 
 @dataclass(frozen=True, slots=True)
 class FolderOptions:
-    """The options in force for a file, and the ``_source.yaml`` that they come from, if one does."""
+    """The options in force for a file, and the ``_source.yaml`` that they come from, if one does.
+
+    ``problem``: what is wrong with it; then nothing that it holds for would be read.
+    """
 
     options: ReadOptions
     file: str | None = None
+    problem: str = ""
 
 
 class Place:
@@ -82,12 +86,20 @@ class Place:
         while True:
             path = _in(folder, folder_options.NAME)
             if self._filesystem.exists(path):
-                content = self._filesystem.cat_file(path)
-                name = self._name(path)
-                return FolderOptions(folder_options.apply_folder_options(general, content, name), name)
+                return self._read_options(path, general)
             if not upwards or not folder:
                 return FolderOptions(general)
             folder = _folder(folder)
+
+    def _read_options(self, path: str, general: ReadOptions) -> FolderOptions:
+        name = self._name(path)
+        try:
+            content = self._filesystem.cat_file(path)
+            return FolderOptions(folder_options.apply_folder_options(general, content, name), name)
+        except ConfigurationError as error:
+            return FolderOptions(general, name, str(error).removeprefix(f"{name}: "))
+        except OSError as error:
+            return FolderOptions(general, name, error.strerror or "cannot be read")
 
     def _file_with_mapping(self) -> Iterator[Located]:
         mapping = _in(_folder(self._root), MAPPING)

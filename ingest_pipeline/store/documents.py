@@ -294,6 +294,17 @@ def drop_rejections(engine: Engine, name: str, position: str) -> None:
     write(engine, lambda connection: connection.execute(gone))
 
 
+def forget_file(engine: Engine, name: str) -> None:
+    """Forget a file that no document is from, with what was rejected in it; nothing when it is not known."""
+
+    def forget(connection: Connection) -> None:
+        connection.execute(delete(Rejection).where(Rejection.file_id == file_id(name)))
+        connection.execute(delete(FileRow).where(FileRow.id == file_id(name)))
+
+    if load_file(engine, name) is not None:
+        write(engine, forget)
+
+
 def save_files(engine: Engine, rows: Sequence[dict[str, Any]]) -> None:
     """Store the state of files after reading them."""
     columns = [column.name for column in FileRow.__table__.columns if column.name not in ("id", "name")]
