@@ -8,7 +8,9 @@ from ingest_pipeline.errors import InvalidInput, ProfileNotFound
 from ingest_pipeline.store.direct import create_profile
 from ingest_pipeline.store.documents import save_records
 from ingest_pipeline.store.lookup import Ambiguous, check_profiles, find_profile, list_ambiguous, list_profiles
+from ingest_pipeline.store.resolving import find_profiles
 from ingest_pipeline.store.tables import Profile
+from tests.builders import contact, record, save
 
 
 def person(number: int, name: str, *identifiers: tuple[str, str]) -> Record:
@@ -118,3 +120,36 @@ def test_check_profiles_names_no_id(engine: Engine, ids: list[str]) -> None:
         check_profiles(engine, [*ids, "0d7a4c1e-7a55-4a43-8f0b-b0d1a4a1a222"])
     with pytest.raises(InvalidInput, match="UUIDs"):
         check_profiles(engine, ["asa@fjord.example"])
+
+
+def test_many_profiles_are_found_as_one_is(engine: Engine) -> None:
+    create_profile(engine, "ana")
+    create_profile(engine, "ben@bolt.example")
+    for n in (1, 2):
+        save(engine, record(contact(n, "shared@bolt.example"), native_id=str(n)))
+    references = [
+        "ana",
+        " ana ",
+        "Ben@Bolt.example",
+        "email:BEN@bolt.example",
+        "shared@bolt.example",
+        "nobody",
+        "",
+        "\0",
+    ]
+    references.append(find_profile(engine, "ana").upper())
+    with engine.connect() as connection:
+        found = find_profiles(connection, references)
+    assert {r: _code(f) for r, f in found.items()} == {r: _code(_one_by_one(engine, r)) for r in references}
+    assert sum(isinstance(f, str) for f in found.values()) == 5
+
+
+def _one_by_one(engine: Engine, reference: str) -> str | InvalidInput:
+    try:
+        return find_profile(engine, reference)
+    except InvalidInput as error:
+        return error
+
+
+def _code(found: str | InvalidInput) -> str:
+    return found if isinstance(found, str) else found.code

@@ -1,6 +1,6 @@
 """Uploads in the store: their lines as they come, whose turn it is, what became of each line.
 
-    receiving ── store_lines … ──▶ queued ── claim, settle … ──▶ done
+    receiving ── store_lines … ──▶ queued ── claim, settle … ──▶ done ── remove_ended ──▶ gone
 
 Every line is either counted as rejected with its reason, or a document before the upload's sender is answered.
 """
@@ -10,8 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
-from sqlalchemy import Connection, Engine, delete, exists, literal_column, or_, select, update
+from sqlalchemy import Connection, Delete, Engine, delete, exists, literal_column, or_, select, update
 
 from ingest_pipeline.errors import InvalidInput
 from ingest_pipeline.extraction.base import Status
@@ -23,6 +24,11 @@ from ingest_pipeline.store.upsert import IN_LIST, batches, select_in, upsert
 
 LEASE = timedelta(seconds=60)
 """How long an upload is somebody's who says nothing."""
+
+KEPT = timedelta(days=30)
+"""How long it is told what became of an upload that ended."""
+
+_REMOVED_AT_ONCE = 2_000
 
 RECEIVING, QUEUED, RUNNING, DONE = "receiving", "queued", "running", "done"
 
@@ -251,3 +257,22 @@ def load_failures(engine: Engine, upload_id: str, after: int, limit: int) -> lis
     )
     with reading(engine) as connection:
         return [LineFailure(row.line, row.code, row.message, row.document_id) for row in connection.execute(query)]
+
+
+def remove_ended(engine: Engine, now: datetime) -> int:
+    """Remove the uploads that ended longer ago than ``KEPT``, some lines per transaction; returns how many."""
+    is_old = (UploadRow.state == DONE) & (UploadRow.ended_at < now - KEPT)
+    with reading(engine) as connection:
+        old = list(connection.execute(select(UploadRow.id).where(is_old)).scalars())
+    for upload_id in old:
+        mine = UploadLineRow.upload_id == upload_id
+        some = select(UploadLineRow.line).where(mine).order_by(UploadLineRow.line).limit(_REMOVED_AT_ONCE)
+        lines = delete(UploadLineRow).where(mine, UploadLineRow.line.in_(some.scalar_subquery()))
+        while write(engine, partial(_count, change=lines)) == _REMOVED_AT_ONCE:
+            pass
+        write(engine, partial(_count, change=delete(UploadRow).where(UploadRow.id == upload_id, is_old)))
+    return len(old)
+
+
+def _count(connection: Connection, change: Delete) -> int:
+    return connection.execute(change).rowcount
