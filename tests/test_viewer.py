@@ -1,9 +1,13 @@
 """The pages' rules: what is escaped, what is recorded, what each form does, what a page costs."""
 
 import re
+import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -11,6 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import event
 
+from ingest_pipeline.api.pages.latest import Found, Latest
 from ingest_pipeline.store.audit_log import load_audit_log
 from ingest_pipeline.store.lookup import find_profile
 from tests.builders import contact, record, save, sender
@@ -302,6 +307,32 @@ def test_more_rows_take_no_more_queries(small: TestClient) -> None:
     for part in ("", "/facts/location", "/documents", "/documents/{}"):
         few, many = (queries(small, f"/profiles/{who}{part.format(document[who])}") for who in (little, much))
         assert few == many, part
+
+
+def test_the_status_is_there_before_everything_is_counted(small: TestClient) -> None:
+    """Then with the numbers; old ones say of when they are."""
+    ingest(small, "ana", SAID)
+    counts, go = small.app.state.counts, threading.Event()  # type: ignore[attr-defined]
+    counted, still = counts.all.load().value, counts.open.load().value
+
+    def slowly(answer: Any) -> Any:
+        return go.wait(60) and answer
+
+    counts.all, counts.open = Latest(partial(slowly, counted), wait_s=0.0), Latest(partial(slowly, still), wait_s=0.0)
+    waiting = small.get("/status").text
+    assert "It is being counted" in waiting
+    assert "How many documents are open is being counted" in small.get("/status/progress").text
+    assert "What was read" not in waiting
+    assert "Spent per day" in waiting
+    go.set()
+    while counts.all.load() is None or counts.open.load() is None:
+        threading.Event().wait(0.01)
+    page = small.get("/status").text
+    assert "<b>1</b> people" in page
+    assert "Nothing is pending, nothing has failed." in page
+    assert "Counted" not in page
+    counts.all = SimpleNamespace(load=lambda: Found(counted, datetime(2024, 5, 1, tzinfo=UTC)))
+    assert re.search(r"Counted\s.*2024", small.get("/status").text)
 
 
 def test_records_and_runs_are_linked_where_their_address_is_known(tmp_path: Path) -> None:

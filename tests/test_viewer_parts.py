@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from ingest_pipeline.api.pages.background import Retry, RetryState
 from ingest_pipeline.api.pages.chart import HEIGHT, LEFT, RIGHT, TOP, WIDTH, draw, money
+from ingest_pipeline.api.pages.latest import Latest
 from ingest_pipeline.api.pages.paging import Paging
 from ingest_pipeline.api.pages.passages import mark, quote_in, speaker_at, turns
 from ingest_pipeline.api.pages.rendering import count, day, static_file, value_text
 from ingest_pipeline.documents import Role, Segment
-from ingest_pipeline.errors import ConfigurationError
+from ingest_pipeline.errors import ConfigurationError, StoreUnavailable
 from ingest_pipeline.settings import load_settings
 
 TEXTS = st.text(st.characters(exclude_categories=()) | st.sampled_from("👩‍👩‍👧🇵🇹é́ا\n. "), max_size=80)
@@ -239,3 +240,70 @@ def test_how_a_retry_ended_is_told(tmp_path: Path, code: str, outcome: str, fail
     retry.start("kim", 1)
     state = ended(retry)
     assert (state.outcome, state.failed) == (outcome, failed)
+
+
+class Answers:
+    """Each call is one answer, which takes as long as it is told to; ``hold`` keeps it until ``go``."""
+
+    def __init__(self) -> None:
+        self.now, self.took, self.begun, self.asked = 0.0, 0.0, 0, 0
+        self.go = threading.Event()
+        self.go.set()
+
+    def __call__(self) -> int:
+        self.begun += 1
+        assert self.go.wait(60)
+        self.asked += 1
+        self.now += self.took
+        if self.asked == 13:
+            raise StoreUnavailable("no answer")
+        return self.asked
+
+    def clock(self) -> float:
+        return self.now
+
+
+def test_what_is_quick_is_asked_anew_each_time() -> None:
+    answers = Answers()
+    latest = Latest(answers, wait_s=30, clock=answers.clock)
+    assert [value_of(latest) for _ in range(3)] == [1, 2, 3]
+    fresh = Latest(answers, wait_s=30, fresh_s=5, clock=answers.clock)
+    assert [value_of(fresh), value_of(fresh)] == [4, 4]
+    answers.now = 5.0
+    assert value_of(fresh) == 5
+
+
+def test_what_takes_long_is_asked_a_tenth_of_the_time() -> None:
+    answers = Answers()
+    answers.took = 60.0
+    latest = Latest(answers, wait_s=30, clock=answers.clock)
+    assert [value_of(latest), value_of(latest)] == [1, 1]
+    answers.now += 9 * 60 - 1
+    assert value_of(latest) == 1
+    answers.now += 1
+    assert value_of(latest) == 2
+
+
+def test_nobody_waits_long_and_nobody_asks_twice_at_once() -> None:
+    answers = Answers()
+    answers.go.clear()
+    hasty = Latest(answers, wait_s=0.0, clock=answers.clock)
+    assert [value_of(hasty) for _ in range(3)] == [None] * 3
+    assert answers.begun <= 1
+    answers.go.set()
+    while value_of(hasty) is None:
+        threading.Event().wait(0.01)
+
+
+def test_what_goes_wrong_is_told_and_asked_again() -> None:
+    answers = Answers()
+    answers.asked = 12
+    latest = Latest(answers, wait_s=30, clock=answers.clock)
+    with pytest.raises(StoreUnavailable):
+        latest.load()
+    assert value_of(latest) == 14
+
+
+def value_of(latest: Latest[int]) -> int | None:
+    found = latest.load()
+    return found.value if found else None

@@ -1,10 +1,8 @@
-"""The last runs, as Dagster has recorded them. Asked in a thread: importing Dagster takes a second or two, once."""
+"""The last runs, as Dagster has recorded them. Importing Dagster takes a second or two, once."""
 
-import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotYet
-from threading import Lock
+from functools import partial
 
+from ingest_pipeline.api.pages.latest import Latest
 from ingest_pipeline.launch import RecordedRun, dagster_home, prepare_dagster_home
 from ingest_pipeline.settings import Settings
 
@@ -18,26 +16,14 @@ class LastRuns:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="runs")
-        self._lock = Lock()
-        self._asked: Future[list[RecordedRun]] | None = None
-        self._at = 0.0
+        self._latest = Latest(partial(_load, settings), WAIT_S, FRESH_S)
 
     def load(self) -> list[RecordedRun] | None:
         """The latest first; none where nothing ever ran. None when it takes longer: ask again."""
         if not dagster_home(self._settings).is_dir():
             return []
-        with self._lock:
-            if self._asked is None or (self._asked.done() and time.monotonic() - self._at > FRESH_S):
-                self._asked, self._at = self._pool.submit(_load, self._settings), time.monotonic()
-            asked = self._asked
-        try:
-            return asked.result(WAIT_S)
-        except NotYet:
-            return None
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        found = self._latest.load()
+        return found.value if found else None
 
 
 def _load(settings: Settings) -> list[RecordedRun]:

@@ -38,7 +38,5 @@ def opened(app: FastAPI, settings: Settings) -> Iterator[None]:
     app.state.sessions = Sessions(settings.api_key.get_secret_value() if settings.api_key else None)
     app.state.retry = Retry(settings)
     app.state.runs = LastRuns(settings)
-    try:
-        yield
-    finally:
-        app.state.runs.close()
+    app.state.counts = status_page.StatusCounts(app.state.services.pipeline.engine, settings)
+    yield
