@@ -28,6 +28,7 @@ from ingest_pipeline.store.summaries import count_due
 from resources.failures import reported
 from resources.inbox import InboxResource
 from resources.llm import LlmResource
+from resources.logs import relayed
 from resources.store import StoreResource
 
 EXTRACTIONS = "extractions"
@@ -101,7 +102,7 @@ def extract(
     documents, _ = count_pending(store.engine, selection)
     progress.start("extracting", documents)
     good, bad = set[str](), list[str]()
-    with reported():
+    with relayed(context.log), reported():
         outcomes = extract_pending(store.engine, llm.extractor, selection, llm.threads, context.run.run_id)
         for key, group in _grouped(_watched(outcomes, progress), partitioning, _extraction_partition):
             if any(outcome.bad for outcome in group):
@@ -178,9 +179,10 @@ def fold(
         embed=store.embed,
         processes=store.settings.fold_processes,
     )
-    for key, group in _grouped(_counted(folded, progress), partitioning, lambda p, f: p.name(f.partition_key)):
-        record_tables(context, key, group)
-        done.add(key)
+    with relayed(context.log):  # embeddings may be asked for
+        for key, group in _grouped(_counted(folded, progress), partitioning, lambda p, f: p.name(f.partition_key)):
+            record_tables(context, key, group)
+            done.add(key)
     return done
 
 
@@ -192,7 +194,8 @@ def summarise(
     if summariser is None:
         return
     progress.start("summarising", count_due(store.engine))
-    report = summariser.refresh(store.engine, profiles, progress.advance)
+    with relayed(context.log):
+        report = summariser.refresh(store.engine, profiles, progress.advance)
     if report.stopped:
         context.log.warning(f"summaries: {report.stopped}; the others are the template's until the next run")
     context.log_event(dg.AssetObservation(TABLES[0], metadata=summary_metadata(report)))

@@ -61,7 +61,9 @@ def open_embedder(settings: Settings, engine: Engine) -> Embedder | None:
     # No output: a budget holds what the input can cost.
     model = replace(model_settings(settings.embedding_model, settings), max_output_tokens=0)
     client = LlmClient(
-        LlmSettings((model,), settings.budget_usd, max_attempts=settings.max_attempts),
+        LlmSettings(
+            (model,), settings.budget_usd, max_attempts=settings.max_attempts, outage_s=settings.outage_seconds
+        ),
         engine,
         open_limits(settings.limits_url),
         transport=EmbeddingTransport(),

@@ -4,7 +4,7 @@ import json
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -81,6 +81,7 @@ class Settings(BaseSettings):
     model_limits: Annotated[dict[str, ModelLimits], NoDecode] = {}
     pack_tokens: int = Field(3_000, gt=0)
     max_attempts: int = Field(5, gt=0)
+    outage_seconds: float = Field(300, ge=0, allow_inf_nan=False)
     redact: Annotated[frozenset[Personal], NoDecode] = frozenset()
     traits: Path | None = None
     embedding_model: str | None = None
@@ -217,6 +218,10 @@ class Settings(BaseSettings):
         if self.imap_password is None:
             raise ConfigurationError("INGEST_IMAP_URL is set, INGEST_IMAP_PASSWORD is not; set both or none")
         return ImapAccount(parse_imap_url(self.imap_url), self.imap_password, self.imap_folders or ("INBOX",))
+
+    def while_someone_waits(self) -> Self:
+        """For single texts, whose sender waits for the answer: a provider that is down is waited for half a minute."""
+        return self.model_copy(update={"outage_seconds": min(self.outage_seconds, 30.0)})
 
     def fold_rules(self) -> Rules:
         """Raises ConfigurationError when summaries are to be written by a model and there is none."""

@@ -28,6 +28,19 @@ def reply(content: str, finish_reason: str = "stop", used: tuple[int, int] = (10
     return ProviderReply(content, finish_reason, *used)
 
 
+class FakeClock:
+    """Time that passes only when told to."""
+
+    def __init__(self, now: float = 1_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 @dataclass
 class Scripted:
     """Plays its steps one after the other: text is an answer, an exception is raised, a callable decides.

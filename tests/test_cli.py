@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -536,6 +537,32 @@ def test_failed_documents_give_exit_code_1_and_retry_finishes_them(tmp_path: Pat
     assert mended.json["status"]["failed"] == {}
     assert 0 < len(provider.seen) - asked <= sum(status["failed"].values())
     assert not any("key-123" in text for text in (first.out, first.err, mended.out))
+
+
+def test_a_dead_address_is_told_of_at_once(tmp_path: Path) -> None:
+    """While the run waits, and in Dagster's log of it, once; documents stay pending."""
+    generate(tmp_path / "inbox", people=2)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        model = {
+            "INGEST_MODEL": "openai/test", "INGEST_LLM_API_KEY": "key-123", "INGEST_OUTAGE_SECONDS": "2",
+            "INGEST_API_BASE": f"http://me:secret@127.0.0.1:{unused.getsockname()[1]}/v1",
+        }  # fmt: skip
+        done = process(tmp_path, "sync", **model)
+    place = model["INGEST_API_BASE"].replace("me:secret@", "")
+    warning, stopped, why = done.err.splitlines()
+    assert done.code == 2
+    assert warning == (
+        f"warning: the provider of openai/test at {place} cannot be reached: no connection; "
+        "trying again for up to 2 seconds; check INGEST_API_BASE"
+    )
+    assert stopped.startswith("error: stopped half-way in extract_op")
+    assert re.fullmatch(rf"error: the provider of openai/test at {place} has given no answer, .* for \d+ s; .*", why)
+    log = [path.read_bytes() for path in (tmp_path / "dagster/history/runs").glob("*.db")]
+    assert sum(events.count(b"trying again for up to") for events in log) == 1
+    assert not any(b"secret" in events for events in log)
+    overview = process(tmp_path, "status", "--json").json
+    assert (overview["failed"], sum(source["pending"] for source in overview["sources"]) > 0) == ({}, True)
 
 
 def test_a_failed_text_is_kept_and_exit_code_is_1(copy: Path, provider: Provider) -> None:

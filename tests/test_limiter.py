@@ -19,21 +19,9 @@ from ingest_pipeline.llm.errors import CredentialsRejected, RateWaitTooLong
 from ingest_pipeline.llm.gcra import Rates, State
 from ingest_pipeline.llm.limiter import STOP_S, CircuitOpen, Limiter, Permit, Ticket
 from ingest_pipeline.llm.limits import LimitsDb, Worker, living_workers, open_limits, reap
+from tests.scripted import FakeClock
 
 NO_LIMIT = Rates()
-
-
-class FakeClock:
-    """Time that passes only when told to."""
-
-    def __init__(self, now: float = 1_000_000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 @pytest.fixture
@@ -370,6 +358,48 @@ def test_an_open_circuit_is_not_waited_for_when_there_is_a_fallback(db: LimitsDb
         each.failed(each.acquire(0))
     with pytest.raises(CircuitOpen):
         each.acquire(0, max_open_s=0.0)
+
+
+def test_an_address_where_nobody_answers_opens_the_circuit_sooner(db: LimitsDb, clock: FakeClock) -> None:
+    """No document can be the cause. Whoever waits is told, also who waits for a turn."""
+    each = limiter(db, clock, Rates(concurrency=1))
+    for _ in range(gcra.OPEN_WHEN_ABSENT):
+        assert not each.state().is_open
+        each.failed(each.acquire(0), absent=True)
+    first, second = Ticket(0), Ticket(0)
+    each.enter(first)
+    each.enter(second)
+    each.poll(second)
+    assert (first.halted, second.halted) == (True, True)
+    each.poll(first)
+    clock.sleep(1)
+    probe = each.poll(first)
+    assert isinstance(probe, Permit)
+    assert (probe.probing, first.halted) == (True, False)
+
+
+def test_who_comes_later_has_a_wait_of_their_own(db: LimitsDb, clock: FakeClock) -> None:
+    """What an outage lasted before a run began is not charged to the run."""
+    early = limiter(db, clock)
+    for _ in range(gcra.OPEN_AFTER):
+        early.failed(early.acquire(0))
+    clock.sleep(3_600)
+    early.failed(early.acquire(0))
+    with pytest.raises(CircuitOpen) as charged:
+        early.acquire(0, max_open_s=300)
+    assert charged.value.seconds == pytest.approx(3_600)
+    late = limiter(db, clock)
+    late.state()
+    began = clock.now
+
+    def go_on() -> None:
+        while True:
+            late.failed(late.acquire(0, max_open_s=300))
+
+    with pytest.raises(CircuitOpen) as own:
+        go_on()
+    assert own.value.seconds == pytest.approx(clock.now - began)
+    assert 300 <= clock.now - began < 335
 
 
 def test_the_stop_flag_ends_all_waits(db: LimitsDb, clock: FakeClock) -> None:

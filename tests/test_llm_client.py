@@ -23,8 +23,8 @@ from ingest_pipeline.llm.errors import (
     QuotaExhausted,
     RateWaitTooLong,
 )
-from ingest_pipeline.llm.exchange import AnswerFormat
-from ingest_pipeline.llm.gcra import OPEN_AFTER, Rates
+from ingest_pipeline.llm.exchange import AnswerFormat, ProviderReply
+from ingest_pipeline.llm.gcra import OPEN_AFTER, OPEN_WHEN_ABSENT, Rates
 from ingest_pipeline.llm.settings import AnswerMode, ModelSettings
 from ingest_pipeline.llm.transport import (
     FailureKind,
@@ -35,7 +35,7 @@ from ingest_pipeline.llm.transport import (
     retry_after,
 )
 from tests.provider import Behaviour, Provider
-from tests.scripted import Clients, Scripted, opened, question, reply
+from tests.scripted import Clients, FakeClock, Scripted, opened, question, reply
 
 ROOT = Path(__file__).parent.parent
 DOWN = ProviderFailure(FailureKind.SERVER_ERROR, 503)
@@ -264,6 +264,58 @@ def test_a_long_outage_ends_the_run(clients: Clients) -> None:
         client.complete(question("another"))
 
 
+ABSENT = ProviderFailure(FailureKind.UNREACHABLE)
+AT = ModelSettings("m/one", api_base="http://user:secret@llm.example:9/v1?key=secret")
+
+
+def test_who_cannot_be_reached_is_told_of_once_and_waited_for(
+    clients: Clients, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the address and how long it is waited; that nothing could be sent is no failure of the request."""
+    clock = FakeClock()
+    with pytest.raises(ProviderUnavailable, match=r"of m/one at http://llm\.example:9/v1 .* check INGEST_API_BASE"):
+        clients(Scripted([ABSENT]), models=(AT,), clock=clock, sleep=clock.sleep).complete(question())
+    assert 300 <= clock.now - FakeClock().now < 335
+    assert set(clients.rows("outcome, cost_usd")) - {("unsent", 0.0)} == {("unreachable", 0.0)}
+    assert caplog.messages == [
+        "the provider of m/one at http://llm.example:9/v1 cannot be reached: no connection; "
+        "trying again for up to 5 minutes; check INGEST_API_BASE"
+    ]
+
+
+def test_it_is_told_when_the_provider_answers_again(clients: Clients, caplog: pytest.LogCaptureFixture) -> None:
+    clock = FakeClock()
+    transport = Scripted([ABSENT] * 12 + ["yes"])
+    client = clients(transport, clock=clock, sleep=clock.sleep, max_attempts=2)
+    assert client.complete(question()).value == "yes"
+    assert len(transport.calls) == 13
+    (down, up) = caplog.messages
+    assert down == "the provider of m/one cannot be reached: no connection; trying again for up to 5 minutes"
+    assert up.startswith("the provider of m/one answers again, after ")
+
+
+def test_passing_errors_are_not_told_of(clients: Clients, caplog: pytest.LogCaptureFixture) -> None:
+    client = clients(Scripted([DOWN, DOWN, "yes", ABSENT, "yes"]))
+    for words in "ab":
+        client.complete(question(words))
+    assert caplog.messages == []
+
+
+def test_with_a_fallback_who_cannot_be_reached_is_not_waited_for(
+    clients: Clients, caplog: pytest.LogCaptureFixture
+) -> None:
+    def by_model(call: ProviderCall) -> ProviderReply:
+        if call.model.name == "m/one":
+            raise ABSENT
+        return reply("from two")
+
+    transport = Scripted([by_model])
+    client = clients(transport, models=(ONE, TWO))
+    assert [client.complete(question(str(n))).model for n in range(4)] == ["m/two"] * 4
+    assert sum(call.model.name == "m/one" for call in transport.calls) <= OPEN_WHEN_ABSENT + 1
+    assert caplog.messages == ["the provider of m/one cannot be reached: no connection; the next model is asked"]
+
+
 def test_an_unknown_model_stops_at_the_start(clients: Clients) -> None:
     with pytest.raises(ModelNotFound, match="INGEST_MODEL"):
         clients(Scripted(unknown_models=frozenset({"m/one"}))).check()
@@ -432,13 +484,13 @@ def test_litellm_sends_what_was_asked(transport: LitellmTransport) -> None:
 
 
 def test_a_silent_and_an_absent_provider(transport: LitellmTransport) -> None:
-    """A time-out is a time-out; a refused connection counts as the provider's trouble."""
+    """A time-out is a time-out; where there is no connection nothing was sent."""
     with Provider(Behaviour(latency_s=5)) as provider, pytest.raises(ProviderFailure) as silent:
         transport.send(call_to(provider, timeout_s=0.3))
     assert silent.value.kind is FailureKind.TIMEOUT
     with pytest.raises(ProviderFailure) as absent:
         transport.send(call_to(provider))
-    assert absent.value.kind is FailureKind.SERVER_ERROR
+    assert (absent.value.kind, absent.value.status_code) == (FailureKind.UNREACHABLE, None)
 
 
 def test_without_a_key_nothing_is_sent_and_nothing_is_waited_for(

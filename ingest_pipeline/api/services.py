@@ -51,7 +51,7 @@ class Services:
 
 def open_services(settings: Settings) -> Services:
     """Raises ConfigurationError with one line that says what to do."""
-    pipeline = open_pipeline(settings)
+    pipeline = open_pipeline(settings.while_someone_waits())
     per_minute = {
         RateKind.API: settings.api_rpm,
         RateKind.PROXY: settings.proxy_rpm,

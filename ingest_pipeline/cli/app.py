@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -48,6 +49,10 @@ def complain(message: str) -> None:
     errors.print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
 
 
+def warn(message: str) -> None:
+    errors.print(f"warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
 def say(message: str, style: str | None = None) -> None:
     """One line, as it is."""
     console.print(message, style=style, markup=False, highlight=False, soft_wrap=True)
@@ -57,15 +62,28 @@ def print_json(value: Json) -> None:
     write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
 
 
+class _Warnings(logging.Handler):
+    """Above the progress bar, where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        warn(record.getMessage())
+
+
 @contextmanager
-def opened() -> Iterator["Pipeline"]:
+def opened(settings: Settings | None = None) -> Iterator["Pipeline"]:
+    """The pipeline; what the core warns of meanwhile is told on stderr."""
     from ingest_pipeline.pipeline import open_pipeline
 
-    pipeline = open_pipeline(load_settings())
+    core, warnings = logging.getLogger("ingest_pipeline"), _Warnings(logging.WARNING)
+    core.addHandler(warnings)
     try:
-        yield pipeline
+        pipeline = open_pipeline(settings or load_settings())
+        try:
+            yield pipeline
+        finally:
+            pipeline.close()
     finally:
-        pipeline.close()
+        core.removeHandler(warnings)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import typer
 
 from ingest_pipeline.cli.app import Create, Profile, app, find_or_create, opened, print_json
 from ingest_pipeline.errors import IngestError
+from ingest_pipeline.settings import load_settings
 
 
 @app.command()
@@ -42,7 +43,7 @@ def text(
             traits=given_traits(trait_schema),
         )
         check_request(request)
-        with opened() as pipeline:
+        with opened(load_settings().while_someone_waits()) as pipeline:
             profile_id = find_or_create(pipeline.engine, profile, create)
             if store_only:
                 print_json({"profileId": profile_id, "documentId": store_text(pipeline, profile_id, request)})

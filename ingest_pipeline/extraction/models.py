@@ -15,7 +15,7 @@ def llm_settings(settings: Settings, prices: Mapping[str, Prices] | None = None)
     """
     names = (settings.model, *settings.fallback_models)
     models = tuple(model_settings(name, settings, (prices or {}).get(name)) for name in dict.fromkeys(names))
-    return LlmSettings(models, settings.budget_usd)
+    return LlmSettings(models, settings.budget_usd, outage_s=settings.outage_seconds)
 
 
 def model_settings(name: str, settings: Settings, prices: Prices | None = None) -> ModelSettings:

@@ -13,7 +13,8 @@ from ingest_pipeline.llm.cache import Busy, CachedReply, Entry
 from ingest_pipeline.llm.errors import STOP_ERRORS, CallFailed
 from ingest_pipeline.llm.exchange import LlmRequest, Message, ProviderReply
 from ingest_pipeline.llm.ledger import Ledger
-from ingest_pipeline.llm.limiter import Limiter, Permit
+from ingest_pipeline.llm.limiter import CircuitOpen, Limiter, Permit
+from ingest_pipeline.llm.outage import OutageLog
 from ingest_pipeline.llm.prices import CALL_OVERHEAD_TOKENS, Prices, estimate_tokens, most_tokens
 from ingest_pipeline.llm.settings import AnswerMode, LlmSettings, ModelSettings
 from ingest_pipeline.llm.transport import FailureKind, ProviderCall, ProviderFailure, Transport
@@ -54,6 +55,7 @@ class ModelCaller:
         self._worker, self._pause, self._rng = worker, pause, rng
         self._mode = model.answer_mode
         self._omit: frozenset[str] = frozenset()
+        self.outage = OutageLog(model)
         self._learning = threading.Lock()
 
     def ask(
@@ -197,11 +199,17 @@ class _Asking:
         return self._call
 
     def _admitted(self) -> Permit:
-        permit = self._caller.limiter.acquire(
-            self._caller.estimated_tokens(self._request, self._messages),
-            max_wait_s=self._request.max_wait_s,
-            max_open_s=self._max_open_s,
-        )
+        outage = self._caller.outage
+        try:
+            permit = self._caller.limiter.acquire(
+                self._caller.estimated_tokens(self._request, self._messages),
+                max_wait_s=self._request.max_wait_s,
+                max_open_s=self._max_open_s,
+                on_halt=lambda: outage.halted(self._max_open_s),
+            )
+        except CircuitOpen:
+            outage.halted(self._max_open_s)
+            raise
         self._usage.waited_s += permit.waited_s
         self._permit = permit
         return permit
@@ -218,6 +226,7 @@ class _Asking:
             self._failed(call, permit, failure, time.monotonic() - began)
             return None
         latency = time.monotonic() - began
+        self._caller.outage.answered()
         outcome = self._answered(reply, permit.waited_s, latency)
         # At once, before the lease is given back: a process killed in between would pay for this answer again.
         self._caller.ledger.settle(self._entry, call, outcome, reply)
@@ -250,6 +259,7 @@ class _Asking:
 
     def _failed(self, call: Call, permit: Permit, failure: ProviderFailure, latency_s: float) -> None:
         """Tell the limiter, account the call, and wait before the next; raises when there is to be none."""
+        self._caller.outage.failed(failure)
         self._tell_limiter(permit, failure)
         # Whether a provider bills a call that it did not finish in time is not known.
         charged = failure.kind is FailureKind.TIMEOUT
@@ -271,6 +281,8 @@ class _Asking:
             self._release(limiter.refused, DEFAULT_RETRY_AFTER_S if after is None else after)
         elif kind in (FailureKind.SERVER_ERROR, FailureKind.TIMEOUT):
             self._release(limiter.failed)
+        elif kind is FailureKind.UNREACHABLE:
+            self._release(limiter.failed, True)
         elif kind.value in STOP_ERRORS:
             self._release(limiter.stopped, kind.value)
         else:
@@ -285,6 +297,10 @@ class _Asking:
         if kind is FailureKind.RATE_LIMITED and self._refusals < settings.max_refusals:
             self._refusals += 1
             self._usage.rate_limited += 1
+            return
+        if kind is FailureKind.UNREACHABLE:
+            # Nothing was sent, so it says nothing of this request; how long to go on is the circuit's business.
+            self._caller.pause(self._caller.backoff_s(0))
             return
         if kind in (FailureKind.SERVER_ERROR, FailureKind.TIMEOUT) and self._failures + 1 < settings.max_attempts:
             after = failure.retry_after_s

@@ -27,7 +27,7 @@ PROVIDERS = ("openai", "azure", "hosted_vllm", "litellm_proxy", "mistral")
 """Those of litellm's batch providers that take and give OpenAI's lines; Vertex, Bedrock and xAI have their own."""
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 ATTEMPTS, PAUSE_S = 4, 0.5
-_PASSING = frozenset({FailureKind.RATE_LIMITED, FailureKind.SERVER_ERROR, FailureKind.TIMEOUT})
+_PASSING = frozenset({FailureKind.RATE_LIMITED, FailureKind.SERVER_ERROR, FailureKind.UNREACHABLE, FailureKind.TIMEOUT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ def _stopped(model: ModelSettings, trouble: ProviderFailure) -> Exception:
     if trouble.kind.value in STOP_ERRORS:
         return STOP_ERRORS[trouble.kind.value](model.name)
     if trouble.kind in _PASSING:
-        return ProviderUnavailable(model.name, 0.0)
+        return ProviderUnavailable(model.name, 0.0, model.place)
     return BatchRefused(model.name, trouble.status_code)
 
 

@@ -156,7 +156,7 @@ class LlmClient:
                 return answer, call_id
             except CircuitOpen as error:
                 if not has_next:
-                    raise ProviderUnavailable(model.name, error.seconds) from error
+                    raise ProviderUnavailable(model.name, error.seconds, model.place) from error
             except CallFailed as error:
                 if not has_next or error.reason not in ("server_error", "timeout"):
                     raise

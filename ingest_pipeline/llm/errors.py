@@ -102,14 +102,18 @@ class PricesMissing(LlmStopped):
 
 
 class ProviderUnavailable(LlmStopped):
-    """The circuit stayed open for ``seconds``, or every model of the chain is down."""
+    """The circuit stayed open for ``seconds``, or every model of the chain is down.
+
+    ``place``: the model and its address, without what is secret.
+    """
 
     code = "unavailable"
 
-    def __init__(self, model: str, seconds: float) -> None:
+    def __init__(self, model: str, seconds: float, place: str | None = None) -> None:
+        lasted = f", for {seconds:.0f} s" if seconds >= 1 else ""
+        check = ", and check INGEST_API_BASE" if place and place != model else ""
         super().__init__(
-            model,
-            f"the provider of {model} has given no answer, or errors, for {seconds:.0f} s; run again later",
+            model, f"the provider of {place or model} has given no answer, or errors{lasted}; run again later{check}"
         )
         self.seconds = seconds
 

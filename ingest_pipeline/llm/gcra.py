@@ -24,6 +24,8 @@ RECOVERY, PROBING = 0.005, 0.0005
 
 OPEN_AFTER = 6
 """Server errors in a row that open the circuit."""
+OPEN_WHEN_ABSENT = 2
+"""Failures in a row that open it when nobody answers at the address: no document can be the cause of that."""
 OPEN_BASE_S, OPEN_MAX_S = 1.0, 30.0
 
 
@@ -159,11 +161,12 @@ def refused(state: State, epoch: int, retry_after: float, now: float) -> State:
     return replace(state, epoch=epoch + 1, refused_scale=state.scale, scale=scale)
 
 
-def failed(state: State, now: float, probing: bool) -> State:
-    """After a server error. Several in a row, or a failed probe, open the circuit for 1, 2, 4 … 30 seconds."""
+def failed(state: State, now: float, probing: bool, absent: bool = False) -> State:
+    """After a server error, or when there was no connection (``absent``). Several in a row, or a failed probe, open the
+    circuit for 1, 2, 4 … 30 seconds."""
     state = advance(state, now)
     state = replace(state, failures=state.failures + 1)
-    if not probing and (state.is_open or state.failures < OPEN_AFTER):
+    if not probing and (state.is_open or state.failures < (OPEN_WHEN_ABSENT if absent else OPEN_AFTER)):
         return state
     pause = min(OPEN_MAX_S, OPEN_BASE_S * 2**state.openings)
     opened_at = state.opened_at or now

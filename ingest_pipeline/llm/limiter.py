@@ -53,11 +53,15 @@ class CircuitOpen(TakenBack):
 
 @dataclass(slots=True)
 class Ticket:
-    """A caller's place: in the queue for a lease (``start`` is None), then in front of a booked slot."""
+    """A caller's place: in the queue for a lease (``start`` is None), then in front of a booked slot.
+
+    ``halted``: it waits because the circuit is open.
+    """
 
     tokens: int
     lease: int | None = None
     start: float | None = None
+    halted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +102,18 @@ class Limiter:
         self._since: float | None = None
         self._opening = threading.Lock()
 
-    def acquire(self, tokens: int, *, max_wait_s: float | None = None, max_open_s: float | None = None) -> Permit:
-        """Wait for leave to send one call of about ``tokens`` tokens.
+    def acquire(
+        self,
+        tokens: int,
+        *,
+        max_wait_s: float | None = None,
+        max_open_s: float | None = None,
+        on_halt: Callable[[], None] = lambda: None,
+    ) -> Permit:
+        """Wait for leave to send one call of about ``tokens`` tokens. ``on_halt`` is called while the circuit is open.
 
         Raises RateWaitTooLong (nothing is booked then) when it takes longer than ``max_wait_s``, CircuitOpen when the
-        circuit has been open for ``max_open_s``, and an LlmStopped when the stop flag is up.
+        circuit has been open for ``max_open_s`` of this limiter's time, and an LlmStopped when the stop flag is up.
         """
         began = time.monotonic()
         ticket = Ticket(tokens)
@@ -112,6 +123,8 @@ class Limiter:
                 waited = time.monotonic() - began
                 if max_wait_s is not None and waited + verdict > max_wait_s:
                     raise RateWaitTooLong(verdict)
+                if ticket.halted:
+                    on_halt()
                 self._sleep(ticket, min(verdict, LOOK_S))
                 verdict = self.poll(ticket, max_wait_s and max_wait_s - waited, max_open_s)
         except BaseException:
@@ -123,18 +136,18 @@ class Limiter:
         """Join the queue, and book a slot when it is this ticket's turn. Returns as ``poll``."""
         self._open()
 
-        def work(tx: Transaction) -> tuple[int | None, float | None, Permit | float]:
+        def work(tx: Transaction) -> tuple[Ticket, Permit | float]:
             state, now = self._load(tx)
             joined = Ticket(ticket.tokens)
             if self.rates.concurrency is not None:
                 joined.lease = int(tx.run(_JOIN, row=self.name, holder=self._worker.id)[0][0])
                 if not self._granted(tx, joined.lease):
-                    return joined.lease, None, TURN_S
-            verdict = self._book(tx, joined, state, now, max_wait_s, max_open_s)
-            return joined.lease, joined.start, verdict
+                    return joined, TURN_S
+            return joined, self._book(tx, joined, state, now, max_wait_s, max_open_s)
 
         # Set when it is stored: the number of a lease that was taken back may be another's next.
-        ticket.lease, ticket.start, verdict = self._db.commit(work)
+        joined, verdict = self._db.commit(work)
+        ticket.lease, ticket.start, ticket.halted = joined.lease, joined.start, joined.halted
         return verdict
 
     def poll(self, ticket: Ticket, max_wait_s: float | None = None, max_open_s: float | None = None) -> Permit | float:
@@ -144,6 +157,7 @@ class Limiter:
         with self._db.read() as tx:
             state, now = self._load(tx, lock=False)
         if not state.is_open:
+            ticket.halted = False
             return self._verdict(ticket, state, now)
         return self._db.commit(lambda tx: self._verdict_when_open(tx, ticket, *self._load(tx), max_open_s))
 
@@ -175,9 +189,9 @@ class Limiter:
         """End the call: 429."""
         self._end(permit.lease, lambda state, now: gcra.refused(state, permit.epoch, retry_after_s, now))
 
-    def failed(self, permit: Permit) -> None:
-        """End the call: the provider has trouble (5xx, no connection, no answer in time)."""
-        self._end(permit.lease, lambda state, now: gcra.failed(state, now, permit.probing))
+    def failed(self, permit: Permit, absent: bool = False) -> None:
+        """End the call: the provider has trouble (5xx, no answer in time), or nobody is there (``absent``)."""
+        self._end(permit.lease, lambda state, now: gcra.failed(state, now, permit.probing, absent))
 
     def ended(self, permit: Permit) -> None:
         """End the call with nothing to learn from it."""
@@ -220,6 +234,7 @@ class Limiter:
             if not self._granted(tx, ticket.lease):
                 state, now = self._load(tx, lock=False)
                 self._check_stop(state, now)
+                ticket.halted = state.is_open
                 due = now - self._reaped_at >= REAP_S
                 granted = False
             else:
@@ -245,13 +260,16 @@ class Limiter:
         self._check_stop(state, now)
         probed, is_probe = gcra.probe(state, now, self._probe_lease_s)
         self._save(tx, probed, None)
+        ticket.halted = False
         if is_probe:
             return Permit(ticket.tokens, ticket.lease, state.epoch, True, 0.0)
         if not state.is_open:
             return self._verdict(ticket, probed, now)
-        open_s = now - state.opened_at
+        # What others waited before this limiter was made is not its callers' wait.
+        open_s = now - max(state.opened_at, self._since or 0.0)
         if max_open_s is not None and open_s >= max_open_s:
             raise CircuitOpen(open_s)
+        ticket.halted = True
         return max(0.05, min(LOOK_S, state.probe_at - now))
 
     def _granted(self, tx: Transaction, lease: int) -> bool:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -53,6 +54,14 @@ class ModelSettings:
     def limiter_name(self) -> str:
         return self.limit_name or (f"{self.name} at {self.api_base}" if self.api_base else self.name)
 
+    @property
+    def place(self) -> str:
+        """The model and its address as people may read them: without a password or parameters."""
+        if not self.api_base:
+            return self.name
+        parts = urlsplit(self.api_base)
+        return f"{self.name} at {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
 
 @dataclass(frozen=True)
 class LlmSettings:
@@ -61,7 +70,7 @@ class LlmSettings:
     max_attempts: calls per model that may end in server errors or time-outs before the request fails.
     max_refusals: 429s that one request takes before it fails.
     max_reasks: further questions after an answer that does not fit the schema.
-    outage_s: how long an open circuit is waited for; with a fallback model it is not waited for.
+    outage_s: how long a provider that is down is waited for; with a fallback model it is not waited for.
     lease_s: after how long a process that died is known to be dead.
     """
 

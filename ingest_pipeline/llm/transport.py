@@ -15,12 +15,16 @@ from ingest_pipeline.llm.exchange import AnswerFormat, Message, ProviderReply
 from ingest_pipeline.llm.prices import Prices, estimate_tokens
 from ingest_pipeline.llm.settings import AnswerMode, ModelSettings
 
+CONNECT_TIMEOUT_S = 5.0
+"""As in OpenAI's own package. An address that swallows what is sent to it is known as dead after that."""
+
 
 class FailureKind(StrEnum):
     """What a failed call means. The values are outcomes in ``llm_calls``."""
 
     RATE_LIMITED = "rate_limited"
-    SERVER_ERROR = "server_error"  # also: no connection
+    SERVER_ERROR = "server_error"
+    UNREACHABLE = "unreachable"  # no connection: nothing was sent
     TIMEOUT = "timeout"
     AUTH = "auth"
     NOT_FOUND = "not_found"
@@ -214,11 +218,13 @@ def request_body(call: ProviderCall) -> dict[str, Any]:
 
 
 def _arguments(call: ProviderCall) -> dict[str, Any]:
+    from httpx import Timeout
+
     model = call.model
     arguments: dict[str, Any] = {
         "model": model.name,
         "messages": [{"role": message.role, "content": message.content} for message in call.messages],
-        "timeout": model.timeout_s,
+        "timeout": Timeout(model.timeout_s, connect=min(CONNECT_TIMEOUT_S, model.timeout_s)),
         "max_retries": 0,
         "num_retries": 0,
     }
@@ -274,10 +280,23 @@ _FORMAT = re.compile(r"response_format|json_schema|response_schema|structured ou
 
 def failure(error: Exception) -> ProviderFailure:
     """What a litellm exception means: by its status code, because its class is often another's."""
+    if _was_not_connected(error):
+        return ProviderFailure(FailureKind.UNREACHABLE)
     code = str(getattr(error, "status_code", None))
     status = int(code) if code.isdigit() else 500
     headers = getattr(error, "litellm_response_headers", None) or {}
     return classify(status, str(error), headers)
+
+
+def _was_not_connected(error: BaseException) -> bool:
+    from httpx import ConnectError, ConnectTimeout
+
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ConnectError | ConnectTimeout):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 def classify(status: int, message: str, headers: Mapping[str, str]) -> ProviderFailure:
