@@ -29,6 +29,7 @@ def read_metadata(report: ReadReport) -> Metadata:
         documents_new=report.saved.new,
         documents_replaced=report.saved.replaced,
         documents_unchanged=report.saved.unchanged,
+        documents_withdrawn=report.withdrawn,
         rejected=report.counts.rejected,
         skipped=report.counts.skipped.total(),
     )

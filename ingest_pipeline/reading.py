@@ -30,6 +30,7 @@ from ingest_pipeline.store.documents import (
     save_records,
     save_rejections,
 )
+from ingest_pipeline.store.withdrawing import Named, withdraw
 
 BATCH_RECORDS = 2_000
 BATCH_CHARS = 8_000_000
@@ -75,7 +76,8 @@ class FileCounts:
 class ReadReport:
     """What reading one source did. ``files`` counts those read, ``unchanged`` those that needed no reading.
 
-    ``stopped`` says why its folder was not read: its ``_source.yaml`` is wrong.
+    ``withdrawn`` counts documents about people whom their record no longer names. ``stopped`` says why the folder was
+    not read: its ``_source.yaml`` is wrong.
     """
 
     source: Source
@@ -83,6 +85,7 @@ class ReadReport:
     files: int = 0
     unchanged: int = 0
     unrecognised: int = 0
+    withdrawn: int = 0
     saved: Saved = field(default_factory=Saved)
     counts: FileCounts = field(default_factory=FileCounts)
 
@@ -138,6 +141,15 @@ class _Seen:
     changed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """An export to read, its files, and the ids of those of its folder that were read before, there still or not."""
+
+    export: Export
+    files: list[_Seen]
+    earlier: frozenset[str] = frozenset()
+
+
 def read_with(reader: Reader | None, options: ReadOptions, mapped: bool = False) -> str:
     """Identifies what decides a reader's output besides the file: a change makes the file be read again."""
     values = [getattr(options, option.name) for option in fields(options)]
@@ -159,7 +171,7 @@ def reader_name(reader: Reader) -> str:
 
 def _changed_exports(
     engine: Engine, inbox: Inbox, source: Source, options: ReadOptions, report: ReadReport, run_id: str | None
-) -> Iterator[tuple[Export, list[_Seen]]]:
+) -> Iterator[_Task]:
     known = load_files(engine, source)
     groups: dict[tuple[str, str], list[_Seen]] = defaultdict(list)
     for file in inbox.files(source):
@@ -172,10 +184,16 @@ def _changed_exports(
         if seen.reader:
             folder = file.name.rpartition("/")[0] if seen.reader.by_folder else file.name
             groups[seen.reader.format, folder].append(seen)
-    for (name, _), files in sorted(groups.items()):
+    earlier: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in known.values():
+        reader = registry.BY_FORMAT.get(row.format)
+        if reader is not None and reader.by_folder:
+            earlier[row.format, row.name.rpartition("/")[0]].add(row.id)
+    for (name, folder), files in sorted(groups.items()):
         if any(seen.changed for seen in files):
             report.files += len(files)
-            yield Export(name, source, tuple(seen.file for seen in files)), files
+            export = Export(name, source, tuple(seen.file for seen in files))
+            yield _Task(export, files, frozenset(earlier[name, folder]))
         else:
             report.unchanged += len(files)
 
@@ -241,14 +259,17 @@ def _file_row(seen: _Seen, source: Source, counts: FileCounts, run_id: str | Non
     }
 
 
-def _groups(exports: Iterable[tuple[Export, list[_Seen]]]) -> Iterator[list[tuple[Export, list[_Seen]]]]:
-    """Exports that share batches: many small files, such as a Maildir's, would cost a few transactions each."""
-    group: list[tuple[Export, list[_Seen]]] = []
-    for export, files in exports:
-        if sum(file.size for file in export.files) > SMALL_BYTES:
-            yield [(export, files)]
+def _groups(tasks: Iterable[_Task]) -> Iterator[list[_Task]]:
+    """Exports that share batches: many small files, such as a Maildir's, would cost a few transactions each.
+
+    Those that were read before by the folder stand alone: what they no longer say is withdrawn.
+    """
+    group: list[_Task] = []
+    for task in tasks:
+        if task.earlier or sum(file.size for file in task.export.files) > SMALL_BYTES:
+            yield [task]
             continue
-        group.append((export, files))
+        group.append(task)
         if len(group) == GROUP_EXPORTS:
             yield group
             group = []
@@ -259,34 +280,37 @@ def _groups(exports: Iterable[tuple[Export, list[_Seen]]]) -> Iterator[list[tupl
 def _read_group(
     engine: Engine,
     source: Source,
-    group: list[tuple[Export, list[_Seen]]],
+    group: list[_Task],
     options: ReadOptions,
     run_id: str | None,
     report: ReadReport,
     progress: Progress,
 ) -> None:
     """Read exports in batches. Their files count as read only when all of it was stored."""
-    counts = {
-        seen.file.name: FileCounts(reader_name(seen.reader) if seen.reader else "")
-        for _, files in group
-        for seen in files
-    }
-    rows = [_file_row(seen, source, counts[seen.file.name], run_id) for _, files in group for seen in files]
-    begin_files(engine, rows)
+    files = [seen for task in group for seen in task.files]
+    counts = {seen.file.name: FileCounts(reader_name(seen.reader) if seen.reader else "") for seen in files}
+    begin_files(engine, [_file_row(seen, source, counts[seen.file.name], run_id) for seen in files])
     unread: set[str] = set()
 
     def items() -> Iterator[Item]:
-        for export, _ in group:
+        for task in group:
             try:
-                yield from _guarded(export, options)
+                yield from _guarded(task.export, options)
             except OSError as error:
-                unread.update(file.name for file in export.files)
-                save_trouble(engine, export.files[0].name, error, report, run_id)
+                unread.update(file.name for file in task.export.files)
+                save_trouble(engine, task.export.files[0].name, error, report, run_id)
 
-    for batch in _batches(items()):
-        save_batch(engine, source, batch, counts, report, run_id, options)
-        progress(batch[-1].file, len(batch))
-    done = [seen for _, files in group for seen in files if seen.file.name not in unread]
+    earlier = frozenset[str]().union(*(task.earlier for task in group))
+    with Named() as named:
+        for batch in _batches(items()):
+            save_batch(engine, source, batch, counts, report, run_id, options)
+            if earlier:
+                named.add([item for item in batch if isinstance(item, Record)])
+            progress(batch[-1].file, len(batch))
+        # What could not be read may be what said whom a record is about.
+        if earlier and not unread and not any(count.rejected for count in counts.values()):
+            report.withdrawn += withdraw(engine, named, earlier, datetime.now(UTC))
+    done = [seen for seen in files if seen.file.name not in unread]
     save_files(engine, [_file_row(seen, source, counts[seen.file.name], run_id) for seen in done])
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, Row, bindparam, delete, select, updat
 from ingest_pipeline.documents import (
     SIGNATURE_KIND,
     Document,
+    Person,
     Record,
     Rejected,
     Role,
@@ -49,6 +50,11 @@ class Saved:
 
 def file_id(name: str) -> str:
     return stable_id("file", name)
+
+
+def record_key(record: Record, subject: Person) -> str:
+    """What the versions of one record about one person share."""
+    return stable_id("record", record.origin, record.native_id, str(subject.key))
 
 
 def save_records(
@@ -110,7 +116,7 @@ def _rows(record: Record, made: _Made) -> Iterator[dict[str, Any]]:
     digest = content_hash(record.text, record.segments)
     segments = [segment_json(segment) for segment in record.segments]
     for subject in record.subjects:
-        key = stable_id("record", record.origin, record.native_id, str(subject.key))
+        key = record_key(record, subject)
         yield {
             "id": stable_id("document", key, digest),
             "record_key": key,
@@ -214,8 +220,8 @@ def _save_rows(connection: Connection, rows: Iterable[dict[str, Any]], now: date
     for row in changes.new:
         row["profile_id"] = profiles.get(row["identifier_id"])
     upsert(connection, DocumentRow, changes.new)
-    _set_superseded(connection, changes.superseded, now)
-    _set_superseded(connection, changes.revived, None)
+    supersede(connection, changes.superseded, now)
+    supersede(connection, changes.revived, None)
     _set_modified(connection, changes.stamps)
     _set_first_seen(connection, changes.sightings)
     return Saved(changes.added, changes.replaced, texts - changes.added - changes.replaced)
@@ -236,7 +242,8 @@ def _load_profiles(connection: Connection, identifiers: set[str]) -> dict[str, s
     return {i: profile for i, profile in select_in(connection, query, IdentifierRow.id, identifiers)}
 
 
-def _set_superseded(connection: Connection, ids: list[str], at: datetime | None) -> None:
+def supersede(connection: Connection, ids: Sequence[str], at: datetime | None) -> None:
+    """Let documents prove nothing any more from ``at`` on, or, with None, again; their profiles are to be folded."""
     if not ids:
         return
     table = DocumentRow.__table__
