@@ -27,6 +27,7 @@ from assets.unrecorded import record_unrecorded
 from ingest_pipeline.documents import Source
 from ingest_pipeline.partitions import Partitioning
 from ingest_pipeline.progress import Progress
+from ingest_pipeline.settings import unknown_variables
 from ingest_pipeline.sources.inbox import FOLDERS
 from ingest_pipeline.store.audits import count_failed
 from ingest_pipeline.store.counts import load_failed_in_run
@@ -120,6 +121,8 @@ def _build_ops(partitioning: Partitioning) -> list[dg.OpDefinition]:
         inbox: InboxResource,
         progress: dg.ResourceParam[Progress],
     ) -> None:
+        for line in unknown_variables():
+            context.log.warning(line)
         expired = steps.expire(store, progress)
         for source in parsed(Source, config.sources, FOLDERS):
             metadata = steps.read(context, source, store, inbox, partitioning, progress)

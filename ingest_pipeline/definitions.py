@@ -22,7 +22,7 @@ from assets.source_assets import DIRECT, build_source_assets
 from ingest_pipeline.launch import RecordedRun, RunOutcome
 from ingest_pipeline.partitions import Partitioning, load_partition_keys
 from ingest_pipeline.progress import LogProgress, Progress
-from ingest_pipeline.settings import PartitionBy, Settings, load_settings
+from ingest_pipeline.settings import PartitionBy, Settings, load_settings, warn_of_unknown_variables
 from resources.inbox import InboxResource
 from resources.llm import LlmResource
 from resources.store import StoreResource
@@ -63,6 +63,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
 # Dagster warns of a parameter that it gives to every sensor itself.
 warnings.filterwarnings("ignore", "Parameter `owners` of initializer `SensorDefinition", dg.BetaWarning)
 
+warn_of_unknown_variables()
 defs = build_definitions(load_settings())
 
 

@@ -26,18 +26,18 @@ class Pipeline:
         self.engine.dispose()
 
 
-def open_pipeline(settings: Settings) -> Pipeline:
+def open_pipeline(settings: Settings, create: bool = True) -> Pipeline:
     """Open database, trait schema and extractor. Raises ConfigurationError with one line that says what to do."""
     schema = load_traits(settings.traits)
-    engine = open_store(settings)
+    engine = open_store(settings, create)
     extractor = open_extractor(settings, schema, engine)
     extractor.check()
     return Pipeline(settings, engine, schema, extractor)
 
 
-def open_store(settings: Settings) -> Engine:
-    """The database, with what keeps erased people out of it. Raises StoreUnavailable."""
-    engine = open_engine(settings.database_url)
+def open_store(settings: Settings, create: bool = True) -> Engine:
+    """The database, made if need be with ``create``, with what keeps erased people out. Raises StoreUnavailable."""
+    engine = open_engine(settings.database_url, create)
     watch_erased(engine, ErasureKey(settings.erasure_key, settings.home / FILE))
     return engine
 

@@ -1,8 +1,14 @@
 """Settings: environment variables named ``INGEST_…``, read once by ``Settings()``. All have working defaults."""
 
 import json
+import logging
+import multiprocessing
 import os
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
@@ -29,6 +35,8 @@ from ingest_pipeline.sources.base import ReadOptions
 from ingest_pipeline.sources.imap_account import ImapAccount, parse_imap_url
 from ingest_pipeline.states import SOURCE_RANK, Rules
 from ingest_pipeline.summary_prompt import PROMPT_VERSION
+
+_log = logging.getLogger(__name__)
 
 
 class PartitionBy(StrEnum):
@@ -239,6 +247,41 @@ class Settings(BaseSettings):
             timezone=self.timezone,
             keep_days=self.keep_days,
         )
+
+
+_OF_KUBERNETES = re.compile(r"INGEST_(\w+_)?(SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_\d+_\w+)")
+"""What it sets in every container for a service whose name begins with ``ingest``."""
+
+
+@cache
+def _known_variables() -> tuple[str, ...]:
+    names = (f"INGEST_{name.upper()}" for name in Settings.model_fields)
+    return (*names, "INGEST_REAL_FIXTURES")  # the tests' own
+
+
+def unknown_variables(environment: Iterable[str] | None = None) -> list[str]:
+    """A line per variable that looks like a setting and is none: its name and the nearest one, never its value."""
+    known, lines = _known_variables(), []
+    for name in sorted(os.environ if environment is None else environment):
+        if not name.upper().startswith("INGEST_") or name.upper() in known or _OF_KUBERNETES.fullmatch(name):
+            continue
+        endings = [one.removeprefix("INGEST_") for one in known]
+        near = get_close_matches(name.upper().removeprefix("INGEST_"), endings, 1)
+        hint = f"did you mean INGEST_{near[0]}?" if near else "docs/reference.md lists the settings"
+        lines.append(f"{name} is no setting and has no effect; {hint}")
+    return lines
+
+
+def warn_of_unknown_variables() -> None:
+    """On the log, once per process that somebody started; not again in the processes that it starts."""
+    if multiprocessing.parent_process() is None:
+        _warn_once(tuple(unknown_variables()))
+
+
+@cache
+def _warn_once(lines: tuple[str, ...]) -> None:
+    for line in lines:
+        _log.warning("%s", line)
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -9,8 +9,10 @@ import pty
 import re
 import shutil
 import socket
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -217,7 +219,7 @@ def test_any_encoding_of_the_terminal_will_do(home: Path) -> None:
         (("status",), {"INGEST_DATABASE_URL": "mysql://x/y"}, "must start with sqlite:///"),
         (("status",), {"INGEST_DATABASE_URL": "nonsense"}, "is no database URL"),
         (("status",), {"INGEST_DATABASE_URL": f"sqlite:///{__file__}"}, "file is not a database"),
-        (("status",), {"INGEST_HOME": f"{__file__}/x"}, "check INGEST_HOME"),
+        (("db", "upgrade"), {"INGEST_HOME": f"{__file__}/x"}, "check INGEST_HOME"),
         (("status",), {"INGEST_RPM": "many"}, "INGEST_RPM"),
         (("status",), {"INGEST_TIMEZONE": "Mars"}, "write one like Europe/Berlin"),
         (("status",), {"INGEST_PARTITION_BY": "phase"}, "'profile' or 'bucket'"),
@@ -262,6 +264,59 @@ def test_help_names_every_command(ingest: Run) -> None:
     assert done.code == 0
     for command in ("demo", "sync", "text", "profiles", "show", "why", "status", "retry", "db"):
         assert command in done.out
+
+
+MAKE_ONE = "`ingest sync` makes one; INGEST_HOME or INGEST_DATABASE_URL says where it is\n"
+LOOKING = (
+    ("profiles",), ("profiles", "--duplicates"), ("show", ANA), ("why", ANA, "location"), ("status",), ("diff",),
+    ("document", "1"), ("edits", ANA), ("audit",), ("export", "out"), ("export", "out", "--profile", ANA),
+    ("set", ANA, "location", "Rome"), ("merge", ANA, "b@x.example"), ("forget", ANA, "--yes"),
+    ("sync", "--dry-run"), ("text", ANA, "--data", "Hi"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", LOOKING)
+def test_what_looks_makes_no_database(
+    ingest: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    """A mistyped path is told, and nothing is made there, nor in the database of another program."""
+    monkeypatch.chdir(tmp_path)
+    done = ingest(*arguments, INGEST_HOME=str(tmp_path / "nowhere"))
+    assert done.code == 2
+    assert f"there is no database at {tmp_path}/nowhere/profiles.db; `ingest sync` makes one" in done.err
+    assert done.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+    with closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("CREATE TABLE theirs (a)")
+    done = ingest(
+        *arguments, INGEST_DATABASE_URL=f"sqlite:///{tmp_path}/other.db", INGEST_HOME=str(tmp_path / "nowhere")
+    )
+    assert (done.code, f"the database at {tmp_path}/other.db is not one of this program" in done.err) == (2, True)
+    with closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        assert other.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
+
+
+def test_a_database_without_tables_is_told_by_its_address_alone(ingest: Run, empty_database_url: str) -> None:
+    """On a server, where somebody else may have meant it for something."""
+    if empty_database_url.startswith("sqlite"):
+        pytest.skip("has no password")
+    done = ingest("show", ANA, INGEST_DATABASE_URL=empty_database_url)
+    assert (done.code, done.err) == (2, "error: the database at localhost:5432 is not one of this program; " + MAKE_ONE)
+
+
+def test_a_setting_that_is_none_is_told_with_the_nearest_name(ingest: Run, home: Path) -> None:
+    """On stderr, by name and never by value; the command goes on."""
+    wrong = {"INGEST_MODLE": "secret-1", "INGEST_RETENTION_DAYS_MAIL": "secret-2", "INGEST_XYZZY": "secret-3"}
+    known = {"ingest_timezone": "UTC", "INGEST_RETENTION_DAYS_CRM": "9000", "INGEST_PORT_8000_TCP": "tcp://10.0.0.1:1"}
+    done = ingest("profiles", "--limit", "1", **wrong, **known)
+    assert (done.code, "1 of 25" in done.out) == (0, True)
+    assert done.err.splitlines() == [
+        "warning: INGEST_MODLE is no setting and has no effect; did you mean INGEST_MODEL?",
+        "warning: INGEST_RETENTION_DAYS_MAIL is no setting and has no effect; "
+        "did you mean INGEST_RETENTION_DAYS_EMAIL?",
+        "warning: INGEST_XYZZY is no setting and has no effect; docs/reference.md lists the settings",
+    ]
+    assert process(home, "profiles", "--json", **wrong).err.splitlines() == done.err.splitlines()
 
 
 def test_the_demo_does_not_mix_with_data_of_ones_own(ingest: Run, tmp_path: Path) -> None:

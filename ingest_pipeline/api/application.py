@@ -13,7 +13,7 @@ from ingest_pipeline.api.pages import viewer
 from ingest_pipeline.api.paths import SlashesInIds
 from ingest_pipeline.api.services import open_services
 from ingest_pipeline.proxy.service import ChatProxy
-from ingest_pipeline.settings import Settings, load_settings
+from ingest_pipeline.settings import Settings, load_settings, warn_of_unknown_variables
 
 THREADS = 64
 """Requests that are worked on at once in one process; each waits for the database or the provider most of the time."""
@@ -57,4 +57,5 @@ def create_app(settings: Settings) -> FastAPI:
 
 def from_environment() -> FastAPI:
     """For uvicorn's worker processes."""
+    warn_of_unknown_variables()
     return create_app(load_settings())

@@ -20,10 +20,11 @@ from ingest_pipeline.cli import (
     texts,
     tracing,
 )
-from ingest_pipeline.cli.app import app, complain
+from ingest_pipeline.cli.app import app, complain, warnings_told
 from ingest_pipeline.console import tolerate_any_encoding
 from ingest_pipeline.errors import IngestError
 from ingest_pipeline.exits import explain
+from ingest_pipeline.settings import warn_of_unknown_variables
 
 __all__ = [
     "app",
@@ -45,6 +46,8 @@ __all__ = [
 def main() -> None:
     """The entry point: errors raised on purpose end in one line and exit code 2."""
     tolerate_any_encoding()
+    with warnings_told():
+        warn_of_unknown_variables()
     try:
         app()
     except (IngestError, DBAPIError) as error:

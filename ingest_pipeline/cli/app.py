@@ -70,28 +70,35 @@ class _Warnings(logging.Handler):
 
 
 @contextmanager
-def opened(settings: Settings | None = None) -> Iterator["Pipeline"]:
-    """The pipeline; what the core warns of meanwhile is told on stderr."""
-    from ingest_pipeline.pipeline import open_pipeline
-
+def warnings_told() -> Iterator[None]:
+    """What the core warns of meanwhile is told on stderr."""
     core, warnings = logging.getLogger("ingest_pipeline"), _Warnings(logging.WARNING)
     core.addHandler(warnings)
     try:
-        pipeline = open_pipeline(settings or load_settings())
-        try:
-            yield pipeline
-        finally:
-            pipeline.close()
+        yield
     finally:
         core.removeHandler(warnings)
 
 
 @contextmanager
-def open_store() -> Iterator["Engine"]:
-    """The database alone: looking needs neither a trait schema nor a model."""
+def opened(settings: Settings | None = None, create: bool = True) -> Iterator["Pipeline"]:
+    """The pipeline; what the core warns of meanwhile is told on stderr."""
+    from ingest_pipeline.pipeline import open_pipeline
+
+    with warnings_told():
+        pipeline = open_pipeline(settings or load_settings(), create)
+        try:
+            yield pipeline
+        finally:
+            pipeline.close()
+
+
+@contextmanager
+def open_store(create: bool = False) -> Iterator["Engine"]:
+    """The database alone: looking needs no trait schema and no model, and makes no database."""
     from ingest_pipeline import pipeline
 
-    engine = pipeline.open_store(load_settings())
+    engine = pipeline.open_store(load_settings(), create)
     try:
         yield engine
     finally:

@@ -40,7 +40,7 @@ Importance = Annotated[float | None, typer.Option(help="0 to 1; without it what 
 
 
 @contextmanager
-def open_editor(by: str | None) -> Iterator["Editor"]:
+def open_editor(by: str | None, create: bool = False) -> Iterator["Editor"]:
     """The store and the trait schema: deciding needs no model."""
     from ingest_pipeline.editing import Editor
     from ingest_pipeline.extraction.traits import load_traits
@@ -48,7 +48,7 @@ def open_editor(by: str | None) -> Iterator["Editor"]:
 
     settings = load_settings()
     schema = load_traits(settings.traits)
-    with open_store() as engine:
+    with open_store(create) as engine:
         yield Editor(engine, schema, actor(by), Via.CLI, settings.fold_rules())
 
 
@@ -96,7 +96,7 @@ def set_(
     """Set a trait by hand: the value stays, whatever is read later, until it is set again or cleared."""
     from ingest_pipeline.editing import check_confidence, check_value, set_trait
 
-    with open_editor(by) as editor:
+    with open_editor(by, create) as editor:
         schema = _schema_of(editor, profile, key)
         given = _given_value(schema, key, value)
         # What is wrong must not make a profile.

@@ -43,7 +43,7 @@ def text(
             traits=given_traits(trait_schema),
         )
         check_request(request)
-        with opened(load_settings().while_someone_waits()) as pipeline:
+        with opened(load_settings().while_someone_waits(), create) as pipeline:
             profile_id = find_or_create(pipeline.engine, profile, create)
             if store_only:
                 print_json({"profileId": profile_id, "documentId": store_text(pipeline, profile_id, request)})

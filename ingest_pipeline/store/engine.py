@@ -106,15 +106,18 @@ def _begin(connection: Connection) -> None:
         raise
 
 
-def open_engine(url: str) -> Engine:
+def open_engine(url: str, create: bool = True) -> Engine:
     """An engine whose database answers and has the current schema.
 
     A new database, and an older one on SQLite, is migrated here; an older one on PostgreSQL is left to
-    ``ingest db upgrade``, since other machines may be using it. Raises StoreUnavailable.
+    ``ingest db upgrade``, since other machines may be using it. Without ``create`` nothing is made where there is no
+    database yet: who only looks has mistaken its place. Raises StoreUnavailable.
     """
+    if not create:
+        _check_there_is_a_file(url)
     engine = create_store_engine(url)
     try:
-        _make_current(engine)
+        _make_current(engine, create)
     except DBAPIError as error:
         engine.dispose()
         raise StoreUnavailable(_unreachable(engine, error)) from None
@@ -124,10 +127,30 @@ def open_engine(url: str) -> Engine:
     return engine
 
 
-def _make_current(engine: Engine) -> None:
+def _check_there_is_a_file(url: str) -> None:
+    path = _file_of(url)
+    if path is not None and not path.exists():
+        raise StoreUnavailable(f"there is no database at {path}; {_MAKE_ONE}")
+
+
+def _file_of(url: str) -> Path | None:
+    """The SQLite file; None for whatever else, which ``create_store_engine`` judges."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return None
+    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
+
+
+_MAKE_ONE = "`ingest sync` makes one; INGEST_HOME or INGEST_DATABASE_URL says where it is"
+
+
+def _make_current(engine: Engine, create: bool) -> None:
     revision = current_revision(engine)
     if revision == HEAD_REVISION:
         return
+    if revision is None and not create:
+        raise StoreUnavailable(f"the database at {_place(engine)} is not one of this program; {_MAKE_ONE}")
     if revision is not None and revision not in _known_revisions():
         raise StoreUnavailable(
             f"the database is at revision {revision}, which this version does not know; update ingest-pipeline"
@@ -139,12 +162,15 @@ def _make_current(engine: Engine) -> None:
     upgrade(engine)
 
 
+def _place(engine: Engine) -> str:
+    """Without user and password."""
+    if engine.dialect.name == "sqlite":
+        return str(engine.url.database)
+    return f"{engine.url.host or 'localhost'}:{engine.url.port or 5432}"
+
+
 def _unreachable(engine: Engine, error: DBAPIError) -> str:
-    where = (
-        engine.url.database
-        if engine.dialect.name == "sqlite"
-        else f"{engine.url.host or 'localhost'}:{engine.url.port or 5432}"
-    )
+    where = _place(engine)
     detail = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
     return f"cannot open the database at {where}: {detail}; check INGEST_DATABASE_URL"
 
