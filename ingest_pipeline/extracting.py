@@ -20,7 +20,7 @@ from ingest_pipeline.extraction.base import Extraction, Extractor, Status, Usage
 from ingest_pipeline.llm.errors import TRANSIENT
 from ingest_pipeline.store.documents import load_documents
 from ingest_pipeline.store.engine import reading
-from ingest_pipeline.store.extractions import PartitionKey, Selection, load_pending, save_extractions
+from ingest_pipeline.store.extractions import PartitionKey, Selection, load_pending, save_extractions, still_selected
 from ingest_pipeline.store.upsert import batches
 
 SLICE = 100
@@ -114,7 +114,7 @@ def extract_pending(
 def _slices(engine: Engine, selection: Selection) -> Iterator[_Slice]:
     """The pending documents, a bounded number in memory at a time."""
     for page in load_pending(engine, selection):
-        yield from _loaded(engine, _pieces(page))
+        yield from _loaded(engine, _pieces(page), selection)
 
 
 def _pieces(page: Iterable[tuple[PartitionKey, list[str]]]) -> Iterator[_Piece]:
@@ -122,10 +122,12 @@ def _pieces(page: Iterable[tuple[PartitionKey, list[str]]]) -> Iterator[_Piece]:
         yield from ((key, ids, -(-len(documents) // SLICE)) for ids in batches(documents, SLICE))
 
 
-def _loaded(engine: Engine, pieces: Iterable[_Piece]) -> Iterator[_Slice]:
+def _loaded(engine: Engine, pieces: Iterable[_Piece], selection: Selection | None = None) -> Iterator[_Slice]:
+    """With a selection without what somebody else, a server perhaps, has extracted since it was found."""
     for group in _groups(pieces):
         with reading(engine) as connection:
-            wanted = chain.from_iterable(ids for _, ids, _ in group)
+            wanted: Iterable[str] = chain.from_iterable(ids for _, ids, _ in group)
+            wanted = wanted if selection is None else still_selected(connection, selection, wanted)
             loaded = {document.id: document for document in load_documents(connection, wanted)}
         for key, ids, of in group:
             yield _Slice(key, tuple(loaded[i] for i in ids if i in loaded), of)
@@ -156,6 +158,8 @@ class _Done:
 
 def _extract(extractor: Extractor, piece: _Slice) -> _Done:
     extractions: list[Extraction] = []
+    if not piece.documents:
+        return _Done(piece, extractions)
     try:
         for extraction in extractor.extract(piece.documents):
             extractions.append(extraction)

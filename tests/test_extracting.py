@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from sqlalchemy import Engine, delete
 
+from ingest_pipeline import extracting
 from ingest_pipeline.documents import Document, Role, Source
 from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.extracting import SAVE_AT, SLICE, KeyOutcome, extract_pending
@@ -341,3 +342,23 @@ def test_a_document_that_was_deleted_meanwhile_takes_nothing_with_it(engine: Eng
     extract(engine, Fake(before=delete_it))
     assert in_force(engine) == ["Lisbon", "Porto"]
     assert states(engine) == {"Lisbon": "done", "Porto": "done"}
+
+
+def test_what_another_process_extracted_meanwhile_is_not_asked_for(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it was pending when the run began; its partition is told of all the same."""
+    monkeypatch.setattr(extracting, "SAVE_AT", 1)
+    fill(engine, "Lisbon")
+    fill(engine, "Porto", person=2)
+    other = Fake()
+
+    def meanwhile(_document: Document) -> None:
+        extract(engine, other)
+
+    mine = Fake(before=meanwhile)
+    found = extract(engine, mine)
+    assert len(mine.texts) == 1
+    assert other.texts == ["Lisbon", "Porto"]
+    assert sorted(outcome.documents for outcome in found) == [0, 1]
+    assert in_force(engine) == ["Lisbon", "Porto"]

@@ -1,7 +1,7 @@
 """Extractions and observations: what is still to be done, and the outcomes."""
 
 import json
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -151,6 +151,12 @@ def _pending_page(
             keys.setdefault(PartitionKey(row.profile_id, Source(row.source), row.partition_key), []).append(row.id)
     if keys:
         yield list(keys.items())
+
+
+def still_selected(connection: Connection, selection: Selection, documents: Iterable[str]) -> list[str]:
+    """Those of the documents that are to be extracted now: another process may have been at it meanwhile."""
+    query = select(DocumentRow.id).where(*selection.conditions())
+    return [row.id for row in select_in(connection, query, DocumentRow.id, documents)]
 
 
 def count_pending(engine: Engine, selection: Selection) -> tuple[int, int]:
