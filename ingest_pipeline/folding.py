@@ -54,7 +54,7 @@ def fold_profiles(
     that needs some and gets none is folded by words and stays marked as changed, for the next sync. ``processes``: how
     many share the work when very many profiles changed; one when vectors are to be asked for.
     """
-    how = _Fold(schema, rules, as_of or datetime.now(UTC), fold_fingerprint(schema, rules))
+    how = _Fold(schema, rules, as_of or datetime.now(UTC))
     if profiles is not None:
         for page in load_unfolded(where, profiles, as_of=how.as_of, changed_only=changed_only):
             yield from how.save(where, page, embed)
@@ -79,7 +79,10 @@ class _Fold:
     schema: TraitSchema
     rules: Rules
     as_of: datetime
-    fingerprint: str
+
+    @property
+    def fingerprint(self) -> str:
+        return fold_fingerprint(self.schema, self.rules)
 
     def fold(self, engine: Engine, ids: list[str]) -> list[Folded]:
         """A page of profiles, by words alone."""
