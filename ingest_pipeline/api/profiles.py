@@ -30,7 +30,7 @@ from ingest_pipeline.exporting import export_person
 from ingest_pipeline.extraction.base import MemoryType
 from ingest_pipeline.store.audit_log import Audited
 from ingest_pipeline.store.direct import create_profile
-from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.engine import looking
 from ingest_pipeline.store.facts import load_facts, load_memories, load_profile, load_traits
 from ingest_pipeline.store.lookup import list_profiles
 
@@ -75,7 +75,7 @@ def get(profile: str, call: Called) -> JSONResponse:
     """A profile with its traits and its latest memories."""
     profile_id = call.find(profile)
     call.record(Audited.SHOW, profile_id)
-    with reading(call.engine) as connection:
+    with looking(call.engine) as connection:
         head = load_profile(connection, profile_id)
         traits = load_traits(connection, profile_id)
         recent = load_memories(connection, profile_id, RECENT, latest=True)

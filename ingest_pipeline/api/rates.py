@@ -71,7 +71,7 @@ class RequestRates:
         limit = self._per_minute[kind]
         step = _WINDOW_S / limit
         name = hashlib.sha256(f"{kind}\0{caller}".encode()).hexdigest()
-        with self._db.write() as tx:
+        with self._db.write_singly() as tx:
             now = self._db.now(tx)
             taken = tx.run(_TAKE, name=name, now=now, step=step, latest=now + _WINDOW_S)
             whole_at = (taken or tx.run(_SEE, name=name))[0][0]

@@ -109,7 +109,23 @@ class Database:
 
     def read(self) -> AbstractContextManager[Transaction]:
         """For one SELECT; on SQLite it waits for no writer."""
-        return self._transaction(None, nullcontext())
+        return self._transaction(None, nullcontext()) if self.is_sqlite else self._singly()
+
+    def write_singly(self) -> AbstractContextManager[Transaction]:
+        """As ``write``, but on PostgreSQL each statement is committed by itself, and no round trip is lost on that."""
+        return self.write() if self.is_sqlite else self._singly()
+
+    @contextmanager
+    def _singly(self) -> Iterator[Transaction]:
+        connection = self.engine.raw_connection()
+        driver: Any = connection.driver_connection
+        try:
+            driver.autocommit = True
+            yield Transaction(self, connection.cursor())
+        finally:
+            if not driver.closed:
+                driver.autocommit = False
+            connection.close()
 
     def prepared(self, statement: ClauseElement) -> _Prepared:
         """The statement, compiled once."""

@@ -29,6 +29,7 @@ from sqlalchemy.pool import QueuePool
 
 from ingest_pipeline.llm.database import Database, Transaction
 from ingest_pipeline.llm.tables import leases_table, limits_metadata, workers_table
+from ingest_pipeline.store.round_trips import ping_when_idle
 from ingest_pipeline.store.sqlite_queue import QueueingConnection
 
 Clock: TypeAlias = Callable[[], float]
@@ -60,14 +61,22 @@ def open_limits(url: str) -> Engine:
         engine = _open_sqlite(url)
     else:
         address = make_url(url).set(drivername="postgresql+psycopg")
-        engine = create_engine(
-            address, hide_parameters=True, pool_size=5, max_overflow=0, pool_timeout=120, pool_pre_ping=True
-        )
+        engine = create_engine(address, hide_parameters=True, pool_size=5, max_overflow=0, pool_timeout=120)
+        ping_when_idle(engine)
+        event.listen(engine, "connect", _lose_moments)
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(select(func.pg_advisory_xact_lock(_CREATE_LOCK)))
         limits_metadata.create_all(connection, checkfirst=True)
     return engine
+
+
+def _lose_moments(connection: Any, _record: object) -> None:
+    """A server that crashes may forget the last moment of what these tables say, which holds for moments only: nobody
+    waits for its disk."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit TO off")
+    connection.commit()
 
 
 def _open_sqlite(url: str) -> Engine:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ingest_pipeline.documents import Json
 from ingest_pipeline.errors import InvalidInput, ProfileNotFound, StoreUnavailable
-from ingest_pipeline.store.engine import reading, write
+from ingest_pipeline.store.engine import reading, write_row
 from ingest_pipeline.store.lookup import ID_DIGITS, find_profile, id_range, storable
 from ingest_pipeline.store.tables import AuditRow, Profile
 
@@ -89,7 +89,7 @@ def append(
         where.execute(_APPEND, row)
         return
     try:
-        write(where, lambda connection: connection.execute(_APPEND, row))
+        write_row(where, _APPEND, row)
     except DBAPIError as error:
         reason = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
         raise StoreUnavailable(

@@ -1,17 +1,18 @@
 """Opening the database: engines, the check that the schema is current, migrations."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, Insert, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from ingest_pipeline.errors import ConfigurationError, StoreUnavailable
 from ingest_pipeline.store.base import read_json
+from ingest_pipeline.store.round_trips import committed_singly, ping_when_idle
 from ingest_pipeline.store.sqlite_queue import QueueingConnection
 
 if TYPE_CHECKING:
@@ -52,9 +53,8 @@ def create_store_engine(url: str) -> Engine:
         ) from None
     if parsed.get_backend_name() == "postgresql":
         try:
-            return create_engine(
+            engine = create_engine(
                 parsed.set(drivername="postgresql+psycopg"),
-                pool_pre_ping=True,
                 pool_size=CONNECTIONS,
                 max_overflow=0,
                 hide_parameters=True,
@@ -62,6 +62,8 @@ def create_store_engine(url: str) -> Engine:
             )
         except NoSuchModuleError:  # pragma: no cover - psycopg is a dependency
             raise ConfigurationError("the PostgreSQL driver psycopg is not installed") from None
+        ping_when_idle(engine)
+        return engine
     if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
         raise ConfigurationError("INGEST_DATABASE_URL must start with sqlite:/// and a path, or with postgresql://")
     try:
@@ -226,6 +228,26 @@ def write(where: Engine | Connection, work: Callable[[Connection], T]) -> T:
                 raise
     with where.begin() as connection:
         return work(connection)
+
+
+def write_row(where: Engine | Connection, statement: Insert, row: Mapping[str, Any]) -> None:
+    """One INSERT, in the connection's transaction or in one of its own."""
+    if isinstance(where, Engine) and where.dialect.name == "postgresql":
+        with committed_singly(where) as connection:
+            connection.execute(statement, row)
+        return
+    write(where, lambda connection: connection.execute(statement, row))
+
+
+@contextmanager
+def looking(where: Engine | Connection) -> Iterator[Connection]:
+    """As ``reading``, for a few queries whose rows are few: none of them may stream."""
+    if isinstance(where, Engine) and where.dialect.name == "postgresql":
+        with committed_singly(where) as connection:
+            yield connection
+        return
+    with reading(where) as connection:
+        yield connection
 
 
 @contextmanager

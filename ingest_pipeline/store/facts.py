@@ -14,7 +14,7 @@ from ingest_pipeline.edits import Edit
 from ingest_pipeline.errors import InvalidInput, ProfileNotFound
 from ingest_pipeline.facts import Fact, Past, ProfileFacts, ProfileHead, Proof
 from ingest_pipeline.store.edits import edit_of, load_edits
-from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.engine import looking
 from ingest_pipeline.store.memory_ids import find_memories
 from ingest_pipeline.store.neighbourhood import ANCHOR
 from ingest_pipeline.store.tables import (
@@ -83,7 +83,7 @@ _Proofs = dict[str, list[Proof]]
 
 def load_profile(where: Engine | Connection, profile_id: str) -> ProfileHead:
     """The profile itself. Raises ProfileNotFound."""
-    with reading(where) as connection:
+    with looking(where) as connection:
         return ProfileHead(**_head(connection, profile_id))
 
 
@@ -91,7 +91,7 @@ def load_facts(where: Engine | Connection, profile_id: str, at: datetime | None 
     """Everything about one profile, its evidence by one query; memories by what their importance is ``at`` that time
     (now). Raises ProfileNotFound."""
     this = {"profile_id": profile_id}
-    with reading(where) as connection:
+    with looking(where) as connection:
         head = _head(connection, profile_id)
         proofs = _load_proofs(connection, Evidence.profile_id, [profile_id])
         edits = {edit.id: edit for edit in load_edits(connection, profile_id)}
@@ -109,7 +109,7 @@ def load_facts(where: Engine | Connection, profile_id: str, at: datetime | None 
 
 def load_traits(where: Engine | Connection, profile_id: str) -> tuple[Fact, ...]:
     """The traits by key, with their evidence."""
-    with reading(where) as connection:
+    with looking(where) as connection:
         rows = connection.execute(_TRAITS, {"profile_id": profile_id}).all()
         proofs = _load_proofs(connection, Evidence.trait_id, [row.id for row in rows])
         edits = _edits_of(connection, rows)
@@ -121,7 +121,7 @@ def load_memories(
 ) -> tuple[Fact, ...]:
     """The ``limit`` weightiest memories, or the ``latest``; all or of one type. With their evidence."""
     now = datetime.now(UTC)
-    with reading(where) as connection:
+    with looking(where) as connection:
         rows = connection.execute(_MEMORIES, {"profile_id": profile_id}).all()
         rows = [row for row in rows if of_type is None or row.type == of_type]
         if latest:
@@ -172,7 +172,7 @@ def load_fact(engine: Engine, profile_id: str, reference: str) -> tuple[Fact, tu
     if not found and len(reference) >= _MIN_ID:
         found = [fact for fact in everything if fact.id.startswith(reference.lower())]
         if not found:
-            with reading(engine) as connection:
+            with looking(engine) as connection:
                 led_to = find_memories(connection, profile_id, reference)
             found = [fact for fact in facts.memories if fact.id in led_to]
     if len(found) > 1:
@@ -191,7 +191,7 @@ def load_fact(engine: Engine, profile_id: str, reference: str) -> tuple[Fact, tu
 
 def load_past(engine: Engine, profile_id: str, key: str) -> tuple[Past, ...]:
     """The values that a trait had before, the last first; none for a trait that never had any."""
-    with reading(engine) as connection:
+    with looking(engine) as connection:
         edits = {edit.id: edit for edit in load_edits(connection, profile_id)}
         return tuple(past for past in _load_history(connection, profile_id, edits) if past.key == key)
 

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, bindparam
 from sqlalchemy.orm import aliased
 
 from ingest_pipeline.errors import InvalidInput, ProfileNotFound
-from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.engine import looking, reading
 from ingest_pipeline.store.neighbourhood import ANCHOR
 from ingest_pipeline.store.tables import DocumentRow, IdentifierRow, Memory, PersonIdentifier, Profile, TraitRow
 from ingest_pipeline.store.upsert import select_in
@@ -45,7 +45,7 @@ def find_profile(engine: Engine, reference: str, by_start: bool = False) -> str:
     reference = reference.strip()
     if not storable(reference):
         raise ProfileNotFound
-    with reading(engine) as connection:
+    with looking(engine) as connection:
         for find in (find_by_id, _by_external_id, _by_identifier, *((_by_start_of_id,) if by_start else ())):
             profile_id: str | None = find(connection, reference)
             if profile_id:
