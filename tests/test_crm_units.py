@@ -15,10 +15,11 @@ from ingest_pipeline.documents import Record, Rejected, Source
 from ingest_pipeline.errors import UnreadableFile
 from ingest_pipeline.sources import hubspot, intercom, pipedrive, salesforce, zendesk
 from ingest_pipeline.sources.base import HEAD_BYTES, Export, Reader, ReadOptions, SourceFile
-from ingest_pipeline.sources.crm_mail import plain_text
+from ingest_pipeline.sources.crm_mail import LONGEST_MARK, OwnWords, own_words, plain_text
 from ingest_pipeline.sources.crm_tables import TableFile, Tables
 from ingest_pipeline.sources.crm_units import Unit, id_in, list_in, object_in, read_units, text_in
 from ingest_pipeline.sources.html import html_to_text
+from ingest_pipeline.sources.replies import split_reply
 from tests.crm_exports import OPTIONS, check, counts, encoded, formats, read, records, source
 
 READERS = {reader.format: reader for reader in (zendesk.READER, intercom.READER, pipedrive.READER)}
@@ -231,6 +232,28 @@ def test_a_file_of_another_system_among_them_is_counted() -> None:
     for item in items:
         check(item)
     assert source("crm/x", b"").size == 0
+
+
+WORDS_OF_A_LINE = st.lists(
+    st.sampled_from(
+        ["I", "moved", "to", "Porto.", "Best regards", "Thanks!", "Sent from my iPhone", "--", "-- ", "___", "> x",
+         "=====", "| y", "On Monday Bo wrote:", "Von: Bo", "-----Original Message-----", "e-mail", "—", "ok",
+         "From: a@x.org", "Get Outlook for iOS", "MfG", "***** unsubscribe", "ok: ", "\u2028", "+351 21 555 0123", "a" * 70]
+    ),
+    min_size=1, max_size=8,
+)  # fmt: skip
+
+
+@given(WORDS_OF_A_LINE, st.sampled_from([" ", "  ", ""]))
+def test_a_single_line_is_taken_apart_as_any_other_text(words: list[str], gap: str) -> None:
+    """The quick look at it is only quicker."""
+    line = gap.join(words)
+    whole = split_reply(line)
+    own = own_words(line)
+    if len(line) <= LONGEST_MARK:
+        left_out = whole.quoted or whole.forwarded
+        text = whole.text if left_out or whole.signature else line
+        assert own == OwnWords(text, whole.signature, left_out)
 
 
 @given(st.lists(st.text('ab &;<>p/\n\t\u00e9"', max_size=12), max_size=4), st.sampled_from(["", "\n"]))

@@ -67,8 +67,11 @@ class ReadOptions:
 
     def is_internal(self, email: str) -> bool:
         """True for addresses of the company itself: its staff are authors, never profiles."""
-        domain = email.rpartition("@")[2].lower()
-        return any(domain == d or domain.endswith("." + d) for d in self.internal_domains)
+        domains = self.internal_domains
+        domain = email.rpartition("@")[2].lower() if domains else ""
+        while domain and domain not in domains:
+            domain = domain.partition(".")[2]
+        return bool(domain)
 
     def is_staff(self, *names: str) -> bool:
         """True when the folder's settings name one of these (a display name, an id) as staff."""

@@ -124,10 +124,10 @@ class Desk:
 
 def read_time(value: Json, now: datetime, options: ReadOptions) -> tuple[datetime | None, str | None]:
     """(moment, None), or (None, why not). Naive times are UTC: that is what these systems' interfaces give."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None, "unreadable"
     if isinstance(value, str):
         return read_moment(value, now, UTC, options.date_order)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None, "unreadable"
     try:
         moment = datetime.fromtimestamp(value / 1000 if value > 1e11 else value, UTC)
     except (ValueError, OverflowError, OSError):

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from ingest_pipeline.documents import Role
+from ingest_pipeline.sources import reply_patterns as patterns
 from ingest_pipeline.sources.crm_text import TextBuilder
 from ingest_pipeline.sources.html import html_to_text
 from ingest_pipeline.sources.replies import split_reply
@@ -17,6 +18,7 @@ _NO_PERSON = re.compile(
 )
 
 
+_PLAIN_LINE = re.compile(r"[^\s>|:：_=*—oO-][^\r\u2028>|:：_=*—]*")
 _MAY_QUOTE = re.compile(r"[>|\r\u2028]|[:：]\s*\Z")
 
 LONGEST_MARK = 200
@@ -43,13 +45,23 @@ def plain_text(value: str) -> str:
 
 def own_words(body: str) -> OwnWords:
     """What the sender of a mail wrote themselves: an answer holds the mail it answers, which is somebody else's."""
-    if "\n" not in body and len(body) > LONGEST_MARK and not _MAY_QUOTE.search(body):
+    if "\n" not in body and _is_plain_line(body):
         return OwnWords(body)
     reply = split_reply(body.replace("\r\n", "\n").replace("\r", "\n"))
     left_out = reply.quoted or reply.forwarded
     if not left_out and not reply.signature:
         return OwnWords(body)
     return OwnWords(reply.text, reply.signature, left_out)
+
+
+def _is_plain_line(line: str) -> bool:
+    """Quickly, for what most messages are: True for a line that is nothing but what somebody wrote."""
+    if len(line) > LONGEST_MARK:
+        return not _MAY_QUOTE.search(line)
+    if not _PLAIN_LINE.fullmatch(line) or "--" in line or patterns.SIGN_OFF.match(line.strip()):
+        return False
+    lowered = line.lower()
+    return all(word not in lowered for word in patterns.DEVICE_WORDS)
 
 
 def add_own_words(text: TextBuilder, body: str, column: str) -> None:

@@ -1,14 +1,16 @@
 """A CRM record's text: ``Label: value`` lines and paragraphs, with whose words each of them holds."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 from ingest_pipeline.documents import Json, Role, Segment
 from ingest_pipeline.sources.columns import TRUE, UNCHECKED, Layout
 from ingest_pipeline.sources.crm_records import is_meaningful, says_something
 from ingest_pipeline.sources.crm_withheld import holds_numbers, is_withheld, may_hold_number, without_numbers
 from ingest_pipeline.sources.tabular import index_of
+
+_FIELD = Role.FIELD
 
 
 class TextBuilder:
@@ -28,14 +30,20 @@ class TextBuilder:
 
     def field(self, label: str, value: str, column: str) -> None:
         """One ``Label: value`` line. The value keeps its own line breaks."""
-        line = f"{label}: {_lines(value)}"
-        start = self._length
-        if self._parts:
-            self._parts.append("\n")
-            start += 1
-        self._parts.append(line)
-        self._length = end = start + len(line)
-        self._segments.append(Segment(start, end, Role.FIELD, None, column))
+        self.fields([(f"{label}: {_lines(value)}", column)])
+
+    def fields(self, lines: Iterable[tuple[str, str]]) -> None:
+        """(``Label: value``, column), as they are."""
+        parts, segments, end = self._parts, self._segments, self._length
+        for line, column in lines:
+            start = end
+            if parts:
+                parts.append("\n")
+                start += 1
+            parts.append(line)
+            end = start + len(line)
+            segments.append(Segment(start, end, _FIELD, None, column))
+        self._length = end
 
     def text(
         self,
@@ -75,14 +83,50 @@ class TextBuilder:
         return self.build()
 
 
-class _Line(NamedTuple):
-    """A column that is rendered: its place in the row, its label, and whether it is a check box."""
+REMEMBERED_LINES = 2_000
+REMEMBERED_CHARS = 200
+"""How many values of one column have their lines kept, and up to which length: few columns differ in every row."""
 
-    place: int
-    column: str
-    label: str
-    when_true: bool = False
-    custom: bool = False
+_NOTHING, _WITHHELD = "", "\0"
+
+
+class _Line:
+    """A column that is rendered: its place in the row, its label, and whether it is a check box.
+
+    ``shared``: other columns have this label too. ``known``: value -> its line, _NOTHING or _WITHHELD.
+    """
+
+    __slots__ = ("column", "custom", "known", "label", "place", "shared", "when_true")
+
+    def __init__(self, place: int, column: str, label: str, when_true: bool, custom: bool) -> None:
+        self.place = place
+        self.column = column
+        self.label = label
+        self.when_true = when_true
+        self.custom = custom
+        self.shared = False
+        self.known: dict[str, str] = {"": _NOTHING}
+
+    def of(self, cell: str) -> str:
+        """The cell's line, worked out once per value."""
+        found = self.known.get(cell)
+        if found is None:
+            found = self._of(cell.strip())
+            if len(cell) <= REMEMBERED_CHARS:
+                if len(self.known) > REMEMBERED_LINES:
+                    self.known = {"": _NOTHING}
+                self.known[cell] = found
+        return found
+
+    def _of(self, value: str) -> str:
+        lowered = value.lower() if self.when_true or self.custom else ""
+        if self.when_true:
+            return f"{self.label}: yes" if lowered in TRUE else _NOTHING
+        if self.custom and lowered in _BOXES:
+            return _NOTHING if lowered in UNCHECKED else f"{self.label}: yes"
+        if not says_something(value, self.label):
+            return _WITHHELD if is_withheld(value) else _NOTHING
+        return f"{self.label}: {_lines(value)}"
 
 
 class Fields:
@@ -115,27 +159,26 @@ class Fields:
                 self._withheld.append(places[column])
             elif not is_custom or is_meaningful(label):
                 self._lines.append(_Line(places[column], written[places[column]], label, when_true, is_custom))
+        labels = Counter(line.label for line in self._lines)
+        for line in self._lines:
+            line.shared = labels[line.label] > 1
 
     def add(self, text: TextBuilder, cells: Sequence[str]) -> None:
         """The lines that say something in this row; each label once."""
         said: set[str] = set()
-        for place, column, label, when_true, custom in self._lines:
-            value = cells[place].strip()
-            if not value or label in said:
+        lines: list[tuple[str, str]] = []
+        for line in self._lines:
+            cell = cells[line.place]
+            found = line.of(cell) if cell else _NOTHING
+            if not found or line.label in said:
                 continue
-            if when_true:
-                if value.lower() not in TRUE:
-                    continue
-                value = "yes"
-            elif custom and (lowered := value.lower()) in _BOXES:
-                if lowered in UNCHECKED:
-                    continue
-                value = "yes"
-            elif not says_something(value, label):
-                text.withheld += is_withheld(value)
+            if found == _WITHHELD:
+                text.withheld += 1
                 continue
-            said.add(label)
-            text.field(label, value, column)
+            if line.shared:
+                said.add(line.label)
+            lines.append((found, line.column))
+        text.fields(lines)
         for place in self._withheld:
             text.withheld += bool(cells[place].strip())
 

@@ -233,6 +233,8 @@ def text_in(values: Values, *keys: str) -> str:
     """The first of the keys that holds a text, a number or a truth value, as text; else ""."""
     for key in keys:
         value = values.get(key)
+        if value is None:
+            continue
         if isinstance(value, str):
             value = value.strip()
             if value:

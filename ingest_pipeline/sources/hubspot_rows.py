@@ -23,14 +23,14 @@ from ingest_pipeline.sources.crm_records import (
 from ingest_pipeline.sources.crm_tables import Lookup, TableFile
 from ingest_pipeline.sources.crm_text import Fields, TextBuilder
 from ingest_pipeline.sources.phones import certain_phone
-from ingest_pipeline.sources.tabular import Row, Table, index_of
+from ingest_pipeline.sources.tabular import Places, Row, Table, index_of
 
 EMAIL_COLUMNS = ("email", "hs_additional_emails", "work_email")
 NAMING_COLUMNS = ("firstname", "lastname", *EMAIL_COLUMNS, "phone", "mobilephone", "company")
 MERGE_COLUMNS = ("hs_calculated_merged_vids", "hs_merged_object_ids")
 JOINED_COLUMN = "associated_company_name"
 
-_NUMBER = re.compile(r"\d{1,20}\Z")
+MAX_ID_DIGITS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,8 @@ def canonical(column: str) -> str:
 
 def contact_id(cell: str) -> str | None:
     """A record id, or None when the cell holds none. Ids are numbers; ``1.5E+10`` is one that a spreadsheet spoiled."""
-    return cell.strip() if _NUMBER.match(cell.strip()) else None
+    stripped = cell.strip()
+    return stripped if stripped.isdecimal() and len(stripped) <= MAX_ID_DIGITS else None
 
 
 class RowReader:
@@ -82,11 +83,12 @@ class RowReader:
         self._namespace = f"hubspot:{sheet.portal}"
         self._names = [canonical(column) for column in sheet.table.columns]
         excluded = sheet.options.exclude_columns
-        self._at = {
-            name: place
+        self._at = Places(
+            (name, place)
             for name, place in index_of(self._names).items()
             if name == "id" or not ({name, label_of(sheet.table.columns[place]).lower()} & excluded)
-        }
+        )
+        self._deleted = [self._at[name] for name in ("fivetran_deleted", "is_deleted") if name in self._at]
         warehouse = any(column.lower().startswith(("property_", "_fivetran_")) for column in sheet.table.columns)
         self._zone_name = "UTC" if warehouse else sheet.options.timezone
         zone = UTC if self._zone_name == "UTC" else ZoneInfo(sheet.options.timezone)
@@ -94,11 +96,11 @@ class RowReader:
 
     def read(self, row: Row) -> Item:
         """The row's Record, or why there is none."""
-        file, cells = self._sheet.file, row.cells
-        native = contact_id(self._cell(cells, "id"))
+        file, cells = self._sheet.file, [*map(str.strip, row.cells), "", ""]  # JOINED_COLUMN; columns there are not
+        native = contact_id(cells[self._at["id"]])
         if native is None:
             return file.rejected(row, "the record id is empty or not a number")
-        if any(self._cell(cells, column).lower() in TRUE for column in ("fivetran_deleted", "is_deleted")):
+        if self._deleted and any(cells[place].lower() in TRUE for place in self._deleted):
             return Skipped(file.file, "deleted")
         metadata: dict[str, Json] = {"object": self._sheet.kind, "id": native}
         if self._sheet.portal:
@@ -110,10 +112,10 @@ class RowReader:
             return Skipped(file.file, str(reason))
         except Refused as refusal:
             return file.rejected(row, str(refusal))
-        return self._record(row, native, subjects, text, metadata)
+        return self._record(row, cells, native, subjects, text, metadata)
 
     def _content(
-        self, cells: Sequence[str], native: str, metadata: dict[str, Json]
+        self, cells: list[str], native: str, metadata: dict[str, Json]
     ) -> tuple[tuple[Person, ...], TextBuilder]:
         """Whom the row is about and what it says. Raises Left and Refused."""
         raise NotImplementedError
@@ -121,6 +123,7 @@ class RowReader:
     def _record(
         self,
         row: Row,
+        cells: Sequence[str],
         native: str,
         subjects: tuple[Person, ...],
         text: TextBuilder,
@@ -129,10 +132,10 @@ class RowReader:
         content, segments = text.finish(metadata)
         occurred_at = None
         for column in self.moments:
-            if occurred_at := self._moment(row.cells, column, metadata):
+            if occurred_at := self._moment(cells, column, metadata):
                 metadata |= {"date_source": column, "zone": self._zone_name}
                 break
-        modified = self._cell(row.cells, "lastmodifieddate")
+        modified = self._cell(cells, "lastmodifieddate")
         return Record(
             origin="hubspot",
             kind=self._sheet.kind,
@@ -154,8 +157,7 @@ class RowReader:
         return moment
 
     def _cell(self, cells: Sequence[str], column: str) -> str:
-        place = self._at.get(column)
-        return cells[place].strip() if place is not None else ""
+        return cells[self._at[column]]
 
     def _native(self, native: str) -> str:
         return f"{self._sheet.portal}/{native}" if self._sheet.portal else native
@@ -181,30 +183,44 @@ class ContactReader(RowReader):
         names = [name if name in self._at else "" for name in self._names]
         self._fields = Fields((*names, JOINED_COLUMN), hubspot_columns.CONTACT, own, excluded, columns)
         self._show_name = "name" not in excluded
+        self._emails = [self._at[column] for column in EMAIL_COLUMNS if column in self._at]
+        self._texts = [(column, self._at[column]) for column in hubspot_columns.CONTACT.texts if column in self._at]
+        self._merges = [self._at[column] for column in MERGE_COLUMNS if column in self._at]
         self._naming = [] if excluded else [column for column in NAMING_COLUMNS if column in self._at]
 
     def _content(
-        self, cells: Sequence[str], native: str, metadata: dict[str, Json]
+        self, cells: list[str], native: str, metadata: dict[str, Json]
     ) -> tuple[tuple[Person, ...], TextBuilder]:
-        emails = email_addresses(*(self._cell(cells, column) for column in EMAIL_COLUMNS))
-        if any(self._sheet.staff.includes(email.value) for email in emails):
-            raise Left("internal_person")
-        name = clean_name(self._cell(cells, "firstname"), self._cell(cells, "lastname"))
-        phone = certain_phone(self._cell(cells, "mobilephone"), self._sheet.options.phone_region)
-        merged = {entry.partition(":")[0] for c in MERGE_COLUMNS for entry in entries(self._cell(cells, c))}
-        merged.update(self._sheet.joins.all("merged", native))
-        same_as = tuple(self._identifier(old) for old in sorted(merged) if contact_id(old) and old != native)
+        at = self._at
+        emails = email_addresses(*[cells[place] for place in self._emails])
+        for email in emails:
+            if self._sheet.staff.includes(email.value):
+                raise Left("internal_person")
+        name = clean_name(cells[at["firstname"]], cells[at["lastname"]])
+        phone = certain_phone(cells[at["mobilephone"]], self._sheet.options.phone_region)
         text = TextBuilder()
         if name and self._show_name:
             text.field("Name", name, "name")
-        self._fields.add(text, [*cells, self._company(cells, native)])
-        for column in hubspot_columns.CONTACT.texts:
-            text.text(plain_text(self._cell(cells, column)), Role.NOTE, column)
+        cells[-2] = self._company(cells, native)
+        self._fields.add(text, cells)
+        for column, place in self._texts:
+            if cells[place]:
+                text.text(plain_text(cells[place]), Role.NOTE, column)
+        same_as = self._merged(cells, native)
         identifiers = (*emails, phone) if phone else emails
         person = Person(self._identifier(native), self._namespace, name, identifiers, same_as)
         if name is None and is_nobody(person, text.build()[0], [self._cell(cells, column) for column in self._naming]):
             raise Refused(NOBODY)
         return (person,), text
+
+    def _merged(self, cells: Sequence[str], native: str) -> tuple[Identifier, ...]:
+        """The ids that are this contact's too."""
+        listed = [entry for place in self._merges for entry in entries(cells[place])]
+        joined = self._sheet.joins.all("merged", native)
+        if not listed and not joined:
+            return ()
+        merged = {*joined, *(entry.partition(":")[0] for entry in listed)}
+        return tuple(self._identifier(old) for old in sorted(merged) if contact_id(old) and old != native)
 
     def _company(self, cells: Sequence[str], native: str) -> str:
         """The name of the primary company, or of the only one, for a contact whose own column is empty."""

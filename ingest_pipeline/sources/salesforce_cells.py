@@ -12,7 +12,7 @@ from ingest_pipeline.sources.crm_records import Moments, Staff, email_addresses,
 from ingest_pipeline.sources.crm_tables import Lookup, TableFile
 from ingest_pipeline.sources.crm_text import TextBuilder
 from ingest_pipeline.sources.salesforce_ids import PEOPLE, PREFIXES, id18, own_id18
-from ingest_pipeline.sources.tabular import Row, Table, index_of
+from ingest_pipeline.sources.tabular import Places, Row, Table, index_of
 
 REMEMBERED = 16_384
 JOINED = "\x1f"
@@ -50,13 +50,6 @@ class Dates(NamedTuple):
 _UNTICKED = frozenset({"", "0", "false"})
 
 
-class _Places(dict[str, int]):
-    """Lower-case column -> its place in a row; that of a column which is not there is the last."""
-
-    def __missing__(self, column: str) -> int:
-        return -1
-
-
 def is_ticked(cell: str) -> bool:
     """Whether a check box is."""
     return cell not in _UNTICKED and cell.lower() in TRUE
@@ -92,7 +85,7 @@ class RowReader:
         self._sheet = sheet
         self._namespace = f"salesforce:{sheet.org}"
         excluded = sheet.options.exclude_columns
-        self._at = _Places(
+        self._at = Places(
             (column, place)
             for column, place in index_of(sheet.table.columns).items()
             if column == "id" or not (column in excluded or readable_label(column).lower() in excluded)

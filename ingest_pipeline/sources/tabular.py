@@ -255,6 +255,13 @@ def index_of(columns: Sequence[str]) -> dict[str, int]:
     return places
 
 
+class Places(dict[str, int]):
+    """Column -> its place in a row's cells; a column that the table does not have stands behind them and is empty."""
+
+    def __missing__(self, column: str) -> int:
+        return -1
+
+
 def _sniff_delimiter(text: str) -> str:
     """The commonest delimiter of the first line outside quotes; a comma when there is none."""
     bare = re.sub(r'"[^"]*"', "", text.lstrip("\r\n").partition("\n")[0])

@@ -203,7 +203,7 @@ def _messages(desk: Desk, values: Values, people: "_People", ticket: str) -> Ite
 def _message(desk: Desk, comment: Values, people: "_People") -> Message:
     author = id_in(comment, "author_id", "user_id", "author")
     body = text_in(comment, "body") or plain_text(text_in(comment, "plain_body", "html_body"))
-    private = text_in(comment, "public").lower() in ("false", "0")
+    private = comment.get("public") is False or text_in(comment, "public").lower() in ("false", "0")
     outside = people.is_outside(author)
     role = Role.NOTE if private and not outside else Role.SUBJECT if outside else Role.STAFF
     at = desk.moment(comment, {}, "created_at", "created")
@@ -218,6 +218,7 @@ class _People:
         self._desk = desk
         self._inside: dict[str, tuple[str, str, str]] = {}
         self._outside: dict[str, bool] = {}
+        self._names: dict[str, str] = {}
         self._requester = id_in(ticket, "requester_id", "requester")
         self._assignee = id_in(ticket, "assignee_id", "assignee")
         embedded = [object_in(ticket, key) for key in ("submitter", "assignee", "requester")]
@@ -253,7 +254,10 @@ class _People:
         return bool(role) or native == self._requester or (bool(address) and native != self._assignee)
 
     def name(self, native: str) -> str:
-        return clean_name(self._known(native)[1]) or ""
+        name = self._names.get(native)
+        if name is None:
+            name = self._names[native] = clean_name(self._known(native)[1]) or ""
+        return name
 
     def person(self, native: str) -> Person:
         """A person whom the users table holds is only referred to; else the ticket describes them."""
