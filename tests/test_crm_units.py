@@ -238,7 +238,8 @@ WORDS_OF_A_LINE = st.lists(
     st.sampled_from(
         ["I", "moved", "to", "Porto.", "Best regards", "Thanks!", "Sent from my iPhone", "--", "-- ", "___", "> x",
          "=====", "| y", "On Monday Bo wrote:", "Von: Bo", "-----Original Message-----", "e-mail", "—", "ok",
-         "From: a@x.org", "Get Outlook for iOS", "MfG", "***** unsubscribe", "ok: ", "\u2028", "+351 21 555 0123", "a" * 70]
+         "From: a@x.org", "Get Outlook for iOS", "MfG", "***** unsubscribe", "ok: ",
+         "\u2028", "+351 21 555 0123", "a" * 70]
     ),
     min_size=1, max_size=8,
 )  # fmt: skip

@@ -173,6 +173,8 @@ def from_unix(time: Json, per_second: int = 1) -> datetime | None:
     ``per_second``: 1,000 for milliseconds.
     """
     try:
+        if type(time) is int:
+            return datetime.fromtimestamp(time / per_second, UTC)
         return datetime.fromtimestamp(float(time) / per_second, UTC) if time is not True and time is not False else None
     except (TypeError, ValueError, OverflowError, OSError):
         return None

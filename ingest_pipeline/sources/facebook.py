@@ -88,7 +88,9 @@ class _Thread:
             return "system_message"
         if message.sender_name is not None:
             written, time = message.sender_name, message.timestamp_ms
-            text = sanitized(repaired(message.content or "")).strip()
+            text = message.content or ""
+            # Most texts are plain, and these two look at every one of them for what is not.
+            text = (text if text.isascii() and "\x00" not in text and "\r" not in text else _repaired(text)).strip()
         else:
             written, time = message.e2e_sender or "", message.e2e_time
             text = sanitized(message.e2e_text or "").strip()
@@ -127,12 +129,17 @@ def repaired(text: str) -> str:
         return text
 
 
+def _repaired(text: str) -> str:
+    return sanitized(repaired(text))
+
+
 def _app_text(text: str, sender: str) -> str:
-    if text[-8:].rstrip().lower().endswith("message") and _REACTION.fullmatch(text):
+    if text[-1] in "eE" and text[-7:].lower() == "message" and _REACTION.fullmatch(text):
         return "reaction"
-    for author in ("You ", f"{sender} "):
-        if text.startswith(author) and _EVENT.fullmatch(text[len(author) :].rstrip(". ")):
-            return "system_message"
+    if text.startswith(("You ", sender)):
+        for author in ("You ", f"{sender} "):
+            if text.startswith(author) and _EVENT.fullmatch(text[len(author) :].rstrip(". ")):
+                return "system_message"
     return ""
 
 
