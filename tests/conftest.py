@@ -1,4 +1,4 @@
-"""Fixtures: both databases behind one parameter, PostgreSQL as a real server of its own."""
+"""Fixtures: both databases behind one parameter, PostgreSQL as a server of its own; an upstream of the LLM proxy."""
 
 import itertools
 import os
@@ -12,6 +12,7 @@ from hypothesis import settings
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
 
 from ingest_pipeline.store.engine import open_engine
+from tests.upstream import Upstream
 
 _names = itertools.count()
 
@@ -103,6 +104,12 @@ def postgres_template(new_postgres: NewPostgres) -> str:
     return str(make_url(url).database)
 
 
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """As ``database_url``, for what has nothing to do with the kind of database."""
+    return f"sqlite:///{shutil.copyfile(sqlite_template, tmp_path / 'profiles.db')}"
+
+
 @pytest.fixture(params=KINDS)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a database with the current schema and no rows, once per kind."""
@@ -132,3 +139,19 @@ def real_fixtures() -> Path:
     if not folder:
         pytest.skip("INGEST_REAL_FIXTURES is not set: no real files to read")
     return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def running_upstream() -> Iterator[Upstream]:
+    with Upstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def upstream(running_upstream: Upstream) -> Upstream:
+    """A server that speaks OpenAI's language, and remembers nothing of earlier tests."""
+    running_upstream.asked.clear()
+    running_upstream.refusal = None
+    running_upstream.answer = None
+    running_upstream.breaks_off = False
+    return running_upstream
