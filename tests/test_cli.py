@@ -266,7 +266,7 @@ def test_help_names_every_command(ingest: Run) -> None:
         assert command in done.out
 
 
-MAKE_ONE = "`ingest sync` makes one; INGEST_HOME or INGEST_DATABASE_URL says where it is\n"
+MAKE_THEM = "`ingest sync` makes them; INGEST_HOME or INGEST_DATABASE_URL says where it is\n"
 LOOKING = (
     ("profiles",), ("profiles", "--duplicates"), ("show", ANA), ("why", ANA, "location"), ("status",), ("diff",),
     ("document", "1"), ("edits", ANA), ("audit",), ("export", "out"), ("export", "out", "--profile", ANA),
@@ -291,7 +291,10 @@ def test_what_looks_makes_no_database(
     done = ingest(
         *arguments, INGEST_DATABASE_URL=f"sqlite:///{tmp_path}/other.db", INGEST_HOME=str(tmp_path / "nowhere")
     )
-    assert (done.code, f"the database at {tmp_path}/other.db is not one of this program" in done.err) == (2, True)
+    assert (done.code, f"the database at {tmp_path}/other.db has none of this program's tables" in done.err) == (
+        2,
+        True,
+    )
     with closing(sqlite3.connect(tmp_path / "other.db")) as other:
         assert other.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
 
@@ -301,7 +304,10 @@ def test_a_database_without_tables_is_told_by_its_address_alone(ingest: Run, emp
     if empty_database_url.startswith("sqlite"):
         pytest.skip("has no password")
     done = ingest("show", ANA, INGEST_DATABASE_URL=empty_database_url)
-    assert (done.code, done.err) == (2, "error: the database at localhost:5432 is not one of this program; " + MAKE_ONE)
+    assert (done.code, done.err) == (
+        2,
+        f"error: the database at localhost:5432 has none of this program's tables; {MAKE_THEM}",
+    )
 
 
 def test_a_setting_that_is_none_is_told_with_the_nearest_name(ingest: Run, home: Path) -> None:

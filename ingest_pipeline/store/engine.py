@@ -132,7 +132,7 @@ def open_engine(url: str, create: bool = True) -> Engine:
 def _check_there_is_a_file(url: str) -> None:
     path = _file_of(url)
     if path is not None and not path.exists():
-        raise StoreUnavailable(f"there is no database at {path}; {_MAKE_ONE}")
+        raise StoreUnavailable(f"there is no database at {path}; `ingest sync` makes one; {_WHERE}")
 
 
 def _file_of(url: str) -> Path | None:
@@ -144,7 +144,7 @@ def _file_of(url: str) -> Path | None:
     return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
 
 
-_MAKE_ONE = "`ingest sync` makes one; INGEST_HOME or INGEST_DATABASE_URL says where it is"
+_WHERE = "INGEST_HOME or INGEST_DATABASE_URL says where it is"
 
 
 def _make_current(engine: Engine, create: bool) -> None:
@@ -152,7 +152,9 @@ def _make_current(engine: Engine, create: bool) -> None:
     if revision == HEAD_REVISION:
         return
     if revision is None and not create:
-        raise StoreUnavailable(f"the database at {_place(engine)} is not one of this program; {_MAKE_ONE}")
+        raise StoreUnavailable(
+            f"the database at {_place(engine)} has none of this program's tables; `ingest sync` makes them; {_WHERE}"
+        )
     if revision is not None and revision not in _known_revisions():
         raise StoreUnavailable(
             f"the database is at revision {revision}, which this version does not know; update ingest-pipeline"
