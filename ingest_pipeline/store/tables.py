@@ -198,7 +198,7 @@ class ExtractionRow(Base):
     output_tokens: Mapped[int]
     cost_usd: Mapped[float]
     attempts: Mapped[int]
-    extracted_at: Mapped[datetime]
+    extracted_at: Mapped[datetime] = mapped_column(index=True)
     run_id: Mapped[str | None] = mapped_column(String(64), index=True)
 
 

@@ -1,4 +1,7 @@
-"""What people are called by their own words stands with their profile, where lists and searches find it."""
+"""What people are called by their own words stands with their profile, where lists and searches find it.
+
+And what was extracted in the last minute is found without looking at all that ever was.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -19,7 +22,9 @@ def upgrade() -> None:
     op.add_column("profiles", sa.Column("told_name", sa.String(), nullable=True))
     value = "json_extract(value, '$')" if op.get_bind().dialect.name == "sqlite" else "value #>> '{}'"
     op.execute(TOLD.format(value=value))
+    op.create_index("ix_extractions_extracted_at", "extractions", ["extracted_at"])
 
 
 def downgrade() -> None:
+    op.drop_index("ix_extractions_extracted_at", "extractions")
     op.drop_column("profiles", "told_name")
