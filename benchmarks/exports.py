@@ -50,25 +50,31 @@ def wrapped(body: str, width: int = 76) -> str:
 
 def write_mbox(path: Path, size: int) -> int:
     """Mails of 2 to 6 KB: threads with quotes below or above the answer, signatures, a third with HTML beside."""
-    chance = random.Random(1)
-    bodies = [_mail_body(chance, n) for n in range(VARIANTS)]
     written = 0
     with path.open("wb", buffering=1 << 20) as file:
-        for number, moment in enumerate(_moments(41)):
+        for mail in mails():
             if written >= size:
                 return written
-            headers, body = bodies[number * 7 % VARIANTS]
-            person = number * 31 % 5_000
-            head = headers.format(
-                n=number,
-                person=person,
-                root=number // 5 * 5,
-                name=_SENDERS[person % len(_SENDERS)],
-                date=moment.strftime("%a, %d %b %Y %H:%M:%S +0000"),
-                line=moment.strftime("%a %b %d %H:%M:%S %Y"),
-            )
-            written += file.write(head.encode() + body + b"\n\n")
+            written += file.write(mail)
     return written
+
+
+def mails() -> Iterator[bytes]:
+    """Mails as an mbox holds them, with a From-line above and blank lines below, without end."""
+    chance = random.Random(1)
+    bodies = [_mail_body(chance, n) for n in range(VARIANTS)]
+    for number, moment in enumerate(_moments(41)):
+        headers, body = bodies[number * 7 % VARIANTS]
+        person = number * 31 % 5_000
+        head = headers.format(
+            n=number,
+            person=person,
+            root=number // 5 * 5,
+            name=_SENDERS[person % len(_SENDERS)],
+            date=moment.strftime("%a, %d %b %Y %H:%M:%S +0000"),
+            line=moment.strftime("%a %b %d %H:%M:%S %Y"),
+        )
+        yield head.encode() + body + b"\n\n"
 
 
 _HEAD = """From person{{person}}@customer{{person}}.example {{line}}

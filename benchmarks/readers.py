@@ -2,13 +2,17 @@
 
     python benchmarks/readers.py [--size 50] [--runs 3] [--only mbox] [--large]
 
+There is no row for ``.pst``: nothing free writes one. ``.msg`` needs ``pip install .[outlook]``.
+
 ``--large`` reads 1 GB of each once, for the memory. Every measurement is a process of its own; library and reader take
 turns, and the medians of CPU seconds are compared, as other work on the machine disturbs wall time.
 """
 
 import argparse
 import csv
+import email
 import email.message
+import importlib.util
 import json
 import mailbox
 import os
@@ -27,13 +31,21 @@ from typing import Any, BinaryIO
 ROOT = Path(__file__).parent.parent
 LARGE_MB = 1_000
 AIM_LARGE_RSS_MB = 300
-TABLES = ("salesforce", "hubspot")
-JSON_FILES = ("telegram", "discord", "msteams", "facebook", "chatgpt", "claude")
+TABLES = ("salesforce", "hubspot", "mapped")
+MAIL = ("mbox", "eml", "mail_zip", "msg")
+JSON_FILES = ("telegram", "discord", "msteams", "facebook", "chatgpt", "claude", "intercom", "pipedrive")
 JSON_LINES = ("zendesk", "jsonl")
-AIMS = {"mbox": 0.6, "slack": 0.6, **dict.fromkeys(TABLES, 0.4), **dict.fromkeys((*JSON_FILES, *JSON_LINES), 0.6)}
+AIMS = {
+    **dict.fromkeys(MAIL, 0.6),
+    "slack": 0.6,
+    **dict.fromkeys(TABLES, 0.4),
+    **dict.fromkeys((*JSON_FILES, *JSON_LINES), 0.6),
+}
 """Of the bare library's speed. WhatsApp's files have no library; they are compared with a search for their headers."""
 
-FORMATS = (*AIMS, "whatsapp")
+FORMATS = tuple(
+    name for name in (*AIMS, "whatsapp") if name != "msg" or importlib.util.find_spec("olefile") is not None
+)
 
 
 def main() -> None:
@@ -60,10 +72,12 @@ def main() -> None:
 
 
 def report(name: str, path: Path, size: int, runs: int, *, large: bool) -> None:
+    sys.path.append(str(ROOT))  # the tests have what writes Outlook's files
     import exports
     import exports_json
+    import exports_more
 
-    writers = exports.WRITERS | exports_json.WRITERS
+    writers = exports.WRITERS | exports_json.WRITERS | exports_more.WRITERS
     size_mb = writers[name](path, size * 1_000_000) / 1_000_000
     by_all = ("library", "dicts", "table", "reader") if name in TABLES else ("library", "reader")
     taken: dict[str, list[dict[str, Any]]] = {by: [] for by in by_all}
@@ -148,14 +162,39 @@ def _opener(file: Path) -> Callable[[], BinaryIO]:
 
 def library_mbox(path: Path) -> int:
     """``mailbox`` and ``email``: headers and decoded text parts of every mail."""
+    return sum(map(_read_message, mailbox.mbox(path, create=False)))
+
+
+def _read_message(message: email.message.Message) -> int:
+    for header in ("from", "date", "subject", "message-id"):
+        _ = message[header]
+    for part in message.walk():
+        if part.get_content_maintype() == "text":
+            decoded(part)
+    return 1
+
+
+def library_eml(path: Path) -> int:
+    """``email`` on each file."""
+    return sum(_read_message(email.message_from_bytes(file.read_bytes())) for file in path.rglob("*.eml"))
+
+
+def library_mail_zip(path: Path) -> int:
+    """``zipfile`` and ``mailbox``, which needs the mailbox unpacked."""
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
+        return library_mbox(Path(archive.extract(archive.namelist()[0], folder)))
+
+
+def library_msg(path: Path) -> int:
+    """``olefile``: every stream of each file, the body decoded."""
+    import olefile
+
     units = 0
-    for message in mailbox.mbox(path, create=False):
-        for header in ("from", "date", "subject", "message-id"):
-            _ = message[header]
+    for file in path.rglob("*.msg"):
+        with olefile.OleFileIO(file) as ole:
+            for name in ole.listdir():
+                ole.openstream(name).read().decode("utf-16-le", "replace")
         units += 1
-        for part in message.walk():
-            if part.get_content_maintype() == "text":
-                decoded(part)
     return units
 
 
@@ -208,6 +247,9 @@ def library_slack(path: Path) -> int:
 
 LIBRARIES: dict[str, Callable[[Path], int]] = {
     "mbox": library_mbox,
+    "eml": library_eml,
+    "mail_zip": library_mail_zip,
+    "msg": library_msg,
     "slack": library_slack,
     **dict.fromkeys(TABLES, library_csv),
     **dict.fromkeys(JSON_FILES, library_json),

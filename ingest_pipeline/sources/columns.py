@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """How one kind of person is rendered.
+    """How one kind of person is rendered. There is one of each, which is a key by itself.
 
     labels: column -> label, in the order of the lines. Of columns with one label the first filled one is used.
     when_true: check box -> label; the line ``label: yes`` is there only when it is set.

@@ -11,7 +11,10 @@ from ingest_pipeline.sources.replies import split_reply
 
 # <jo@x.org> and <https://x.org> are none.
 _MARKUP = re.compile(r"</?[a-z][a-z0-9]*(?:\s[^<>]*)?/?>|<!|&(?:#\d+|#x[0-9a-f]+|[a-z]+);", re.IGNORECASE)
-_PARAGRAPHS = re.compile(r"(?:<p>[^<>&\x00-\x09\x0b-\x1f\x7f-\uffff]*</p>\n?)+\Z")
+# Beyond ASCII the letters of Europe, curly quotes, dashes, what is above the BMP: nothing that a parser would change.
+_PARAGRAPHS = re.compile(
+    r"(?:<p>[^<>&\x00-\x09\x0b-\x1f\x7f-\xbf\u0250-\u2012\u2015-\u2017\u201f-\u20ab\u20ad-\uffff]*</p>\n?)+\Z"
+)
 _PARAGRAPH = re.compile(r"<p>([^<]*)</p>")
 _NO_PERSON = re.compile(
     r"(?:no-?_?reply|do-?_?not-?_?reply|mailer-daemon|postmaster|bounces?|notifications?)(?:[+._-].*)?@", re.IGNORECASE

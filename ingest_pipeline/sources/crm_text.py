@@ -83,7 +83,7 @@ class TextBuilder:
         return self.build()
 
 
-REMEMBERED_LINES = 2_000
+REMEMBERED_LINES = 500
 REMEMBERED_CHARS = 200
 """How many values of one column have their lines kept, and up to which length: few columns differ in every row."""
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from ingest_pipeline.documents import Json, Rejected
@@ -278,10 +279,15 @@ def id_in(values: Values, *keys: str) -> str:
     return ""
 
 
-def add_fields(text: TextBuilder, values: Values, layout: Layout, own: Values, exclude: Collection[str]) -> None:
+def add_fields(text: TextBuilder, values: Values, layout: Layout, own: Values, exclude: frozenset[str]) -> None:
     """``Label: value`` lines of an object: the layout's keys, then the company's ``own`` fields."""
-    keys = [key for key in (*layout.labels, *layout.when_true) if text_in(values, key)]
-    custom = {f"own.{key}": readable_label(key) for key in own if isinstance(key, str)}
-    cells = [text_in(values, key) for key in keys] + [text_in(own, key) for key in own if isinstance(key, str)]
-    fields = Fields([*keys, *custom], layout, custom, exclude, [*keys, *(key for key in own if isinstance(key, str))])
-    fields.add(text, cells)
+    keys = tuple(key for key in own if isinstance(key, str))
+    cells = [text_in(values, key) for key in layout.labels] + [text_in(values, key) for key in layout.when_true]
+    _plan(layout, keys, exclude).add(text, [*cells, *(text_in(own, key) for key in keys)])
+
+
+@lru_cache(maxsize=16)  # the objects of one export have the same fields
+def _plan(layout: Layout, own: tuple[str, ...], exclude: frozenset[str]) -> Fields:
+    keys = (*layout.labels, *layout.when_true)
+    custom = {f"own.{key}": readable_label(key) for key in own}
+    return Fields([*keys, *custom], layout, custom, exclude, [*keys, *own])

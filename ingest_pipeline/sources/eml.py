@@ -16,6 +16,8 @@ _MAIL_FIELDS = frozenset(
     (b"from", b"to", b"date", b"subject", b"received", b"return-path", b"message-id", b"mime-version", b"delivered-to")
 )
 
+_USUAL_BYTES = 65_536
+
 
 def _is_mail(head: bytes, fields: int) -> bool:
     """True when the file begins with header fields, at least ``fields`` of which every mail has."""
@@ -62,7 +64,10 @@ def _read(export: Export, options: ReadOptions) -> Iterator[Item]:
 
 def read_eml(stream: BinaryIO, name: str, position: str, options: ReadOptions, now: datetime) -> tuple[Item, ...]:
     """The items of the one mail in a stream, of which no more than the cap is read."""
-    data = stream.read(options.max_message_bytes + 1)
+    # At once it would take the memory of the largest mail for each of the small ones.
+    data = stream.read(_USUAL_BYTES)
+    if len(data) == _USUAL_BYTES:
+        data += stream.read(options.max_message_bytes + 1 - _USUAL_BYTES)
     if len(data) > options.max_message_bytes:
         return (Rejected(name, position, f"the message is larger than {options.max_message_bytes} bytes"),)
     if not data.strip():

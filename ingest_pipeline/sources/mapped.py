@@ -31,7 +31,7 @@ from ingest_pipeline.errors import UnreadableFile
 from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
 from ingest_pipeline.sources.columns import Layout
 from ingest_pipeline.sources.crm_mail import plain_text
-from ingest_pipeline.sources.crm_records import NOBODY, clean_name, email_addresses, is_nobody, read_moment
+from ingest_pipeline.sources.crm_records import NOBODY, Moments, clean_name, email_addresses, is_nobody
 from ingest_pipeline.sources.crm_tables import TableFile, open_tables
 from ingest_pipeline.sources.crm_text import Fields, TextBuilder
 from ingest_pipeline.sources.phones import certain_phone
@@ -198,35 +198,43 @@ class _RowReader:
     ) -> None:
         self._file, self._table, self._mapping, self._described = file, table, mapping, table_mapping
         self._options, self._now, self._zone = options, now, ZoneInfo(options.timezone)
-        self._at = index_of(table.columns)
+        at = index_of(table.columns)
+        self._places = {
+            key: [at[name.strip().lower()] for name in names] for key, names in table_mapping.columns.items()
+        }
         labels = {column.strip().lower(): label for column, label in table_mapping.fields}
         excluded = options.exclude_columns
         self._fields = Fields(table.columns, Layout({}, {}), labels, excluded)
-        self._texts = [name for name in table_mapping.columns.get("text", ()) if name.lower() not in excluded]
+        self._texts = [
+            (name, at[name.strip().lower()])
+            for name in table_mapping.columns.get("text", ())
+            if name.lower() not in excluded
+        ]
+        self._times = list(zip(table_mapping.columns.get("time", ()), self._places.get("time", ()), strict=True))
+        self._moments = Moments(now, UTC if self._zone.key == "UTC" else self._zone, options.date_order)
         self._has_name = "name" in table_mapping.columns and "name" not in excluded
         self._describes = bool({"email", "phone", "name"} & table_mapping.columns.keys()) or bool(table_mapping.fields)
 
     def read(self, row: Row) -> Item:
-        cells = row.cells
+        cells = [*map(str.strip, row.cells)]
         native = " ".join(self._values(cells, "id"))
         emails = email_addresses(*self._values(cells, "email"))
         if not native and not emails:
             return self._file.rejected(row, NO_ID)
-        if any(self._options.is_internal(email.value) for email in emails):
+        if emails and any(self._options.is_internal(email.value) for email in emails):
             return Skipped(self._file.file, "internal_person")
         name = clean_name(*self._values(cells, "name"))
         text = TextBuilder()
         if name and self._has_name:
             text.field("Name", name, "name")
         self._fields.add(text, cells)
-        for column in self._texts:
-            text.text(plain_text(cells[self._at[column.strip().lower()]]), self._described.role, column)
+        for column, place in self._texts:
+            text.text(plain_text(cells[place]), self._described.role, column)
         metadata: dict[str, Json] = {"system": self._mapping.system, "id": native}
         metadata.update(self._file.lineage(row, self._table))
         content, segments = text.finish(metadata)
         person = self._person(cells, native, emails, name)
-        naming = [] if self._options.exclude_columns else [*self._cells(cells, "name", "email", "phone")]
-        if name is None and is_nobody(person, content, naming):
+        if name is None and not content and is_nobody(person, content, self._naming(cells)):
             return self._file.rejected(row, NOBODY)
         if not content and not person.claims:
             return Skipped(self._file.file, "no_text")
@@ -264,9 +272,8 @@ class _RowReader:
         return f"{prefix}/{person.key.value}/{digest}"
 
     def _moment(self, cells: Sequence[str], metadata: dict[str, Json]) -> datetime | None:
-        for column in self._described.columns.get("time", ()):
-            cell = cells[self._at[column.strip().lower()]].strip()
-            moment, warning = self._read_moment(cell)
+        for column, place in self._times:
+            moment, warning = self._read_moment(cells[place])
             if warning:
                 metadata.setdefault("warnings", []).append(f"{column}: {warning}")
             if moment:
@@ -281,15 +288,15 @@ class _RowReader:
             except ValueError:
                 return None, "unreadable"
             cell = cell.removesuffix("T00:00:00")
-        return read_moment(cell, self._now, self._zone, self._options.date_order)
+        return self._moments[cell]
 
-    def _cells(self, cells: Sequence[str], *keys: str) -> Iterator[str]:
-        for key in keys:
-            for name in self._described.columns.get(key, ()):
-                yield cells[self._at[name.strip().lower()]].strip()
+    def _naming(self, cells: Sequence[str]) -> list[str]:
+        if self._options.exclude_columns:
+            return []
+        return [cells[place] for key in ("name", "email", "phone") for place in self._places.get(key, ())]
 
     def _values(self, cells: Sequence[str], key: str) -> list[str]:
-        return [value for value in self._cells(cells, key) if value]
+        return [cells[place] for place in self._places.get(key, ()) if cells[place]]
 
 
 READER = Reader(format="mapped", source=Source.CRM, detect=detect, read=read, by_folder=True)

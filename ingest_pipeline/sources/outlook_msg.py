@@ -42,7 +42,7 @@ def _read(export: Export, options: ReadOptions) -> Iterator[Item]:
         location = Location(file.name, "byte 0")
         with file.opener() as stream:
             # A message's attachments are in the file, but only its properties are read.
-            data = stream.read(4 * options.max_message_bytes + 1)
+            data = stream.read(min(file.size, 4 * options.max_message_bytes) + 1)
         if len(data) > 4 * options.max_message_bytes:
             yield Rejected(file.name, "byte 0", f"the message is larger than {4 * options.max_message_bytes} bytes")
         else:

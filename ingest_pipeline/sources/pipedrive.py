@@ -7,6 +7,7 @@ screen name people without their ids, and names are no key: those rows are count
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from ingest_pipeline.documents import Identifier, Item, Json, Person, Rejected, Role, Skipped, Source
 from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
@@ -54,6 +55,11 @@ _NOT_OWN = re.compile(
     r"|active.*|label.*|[0-9a-f]{40}(?:_.*)?|org|organization|custom_fields|person_created|update.*|add_.*)\Z"
 )
 """Keys that are Pipedrive's own, or company fields under a hash that says nothing."""
+
+
+@lru_cache(maxsize=4_096)  # the same keys stand in every object
+def _is_own(key: str) -> bool:
+    return key not in PIPEDRIVE_PERSON.labels and key not in ("_", "notes") and not _NOT_OWN.match(key)
 
 
 def detect(file: SourceFile, head: bytes) -> bool:
@@ -147,8 +153,7 @@ def _person(desk: Desk, file: TableFile, unit: Unit, native: str) -> Item:
         text.field("Name", name, "name")
     organization = text_in(object_in(values, "org_id"), "name") or text_in(object_in(values, "org"), "name")
     company = organization or desk.joins.first("organization", id_in(values, "org_id"))
-    own = {key: value for key, value in values.items() if not _NOT_OWN.match(key) and key != "_"}
-    own = {key: value for key, value in own.items() if key not in PIPEDRIVE_PERSON.labels and key != "notes"}
+    own = {key: value for key, value in values.items() if _is_own(key)}
     add_fields(text, {**values, "company_name": company}, PIPEDRIVE_PERSON, own, excluded)
     if "notes" not in excluded:
         text.text(plain_text(text_in(values, "notes")), Role.NOTE, "notes")
@@ -176,9 +181,10 @@ def _labelled(values: Values, what: str) -> Iterator[tuple[str, str]]:
                 yield text_in(entry, "label").lower(), text_in(entry, "value")
             elif isinstance(entry, str):
                 yield "", entry
+    prefix = f"{what}_"
     for key, value in values.items():
-        if key.startswith(f"{what}_") and isinstance(value, str):
-            yield key.removeprefix(f"{what}_"), value
+        if key.startswith(prefix) and isinstance(value, str):
+            yield key.removeprefix(prefix), value
 
 
 def _entry(desk: Desk, file: TableFile, unit: Unit, kind: str, native: str) -> Item:
