@@ -36,7 +36,7 @@ from ingest_pipeline.store.facts import (
     load_traits,
     with_proofs,
 )
-from ingest_pipeline.store.lookup import storable
+from ingest_pipeline.store.lookup import UNSTORABLE, storable
 from ingest_pipeline.store.tables import DocumentRow, Profile
 from ingest_pipeline.store.texts import NONE, GivenText
 from ingest_pipeline.store.upsert import select_in
@@ -219,7 +219,7 @@ def check_request(request: TextRequest) -> None:
             "data_too_large", f"data exceeds {MAX_DATA_BYTES:,} bytes of UTF-8; send it in parts", "data"
         )
     if not storable(request.data):
-        raise InvalidInput("invalid_data", _UNSTORABLE.format("data"), "data")
+        raise InvalidInput("invalid_data", UNSTORABLE.format("data"), "data")
     if request.source is not None and not (isinstance(request.source, str) and storable(request.source)):
         raise InvalidInput("invalid_source", "source must be a string of valid Unicode", "source")
     if request.metadata is not None:
@@ -239,7 +239,7 @@ def check_metadata(metadata: Json) -> None:
     except (ValueError, TypeError, RecursionError):
         raise InvalidInput("invalid_metadata", "metadata must be a JSON object", "metadata") from None
     if not storable(text) or _ESCAPED_NUL.search(text):
-        raise InvalidInput("invalid_metadata", _UNSTORABLE.format("metadata"), "metadata")
+        raise InvalidInput("invalid_metadata", UNSTORABLE.format("metadata"), "metadata")
     if len(text.encode()) > MAX_METADATA_BYTES:
         raise InvalidInput("invalid_metadata", f"metadata exceeds {MAX_METADATA_BYTES:,} bytes", "metadata")
     if _is_deeper(metadata, MAX_METADATA_DEPTH):
@@ -255,7 +255,6 @@ def _is_deeper(value: Json, levels: int) -> bool:
 
 
 _CLOCKS_DIFFER = timedelta(days=1)
-_UNSTORABLE = "{} holds NUL or half a surrogate pair, which no database stores"
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 

@@ -4,6 +4,7 @@
     ├── ConfigurationError       a setting, the inbox, the trait schema; exit code 2
     │   ├── TraitSchemaError
     │   └── StoreUnavailable     the database does not answer or is not at the current revision
+    │       └── NoDatabase           there is none where one was to be looked into
     ├── InvalidInput             bad arguments of a call; carries the API's error code
     │   └── ProfileNotFound
     ├── UnreadableFile           nothing in a file can be used
@@ -29,6 +30,10 @@ class StoreUnavailable(ConfigurationError):
     """The database cannot be reached or is not at the current revision."""
 
 
+class NoDatabase(StoreUnavailable):
+    """There is no database of this program at that place."""
+
+
 class InvalidInput(IngestError):
     """An argument that a caller must change. ``code`` is the HTTP API's error code."""
 
@@ -44,7 +49,8 @@ class ProfileNotFound(InvalidInput):
     def __init__(self) -> None:
         super().__init__(
             "profile_not_found",
-            "no profile has this id, external id or identifier; `ingest profiles --search` finds one",
+            "no profile has this id, external id or identifier; `ingest profiles --search` or "
+            "GET /api/profiles?search= finds one, `ingest text --create` or POST /api/profiles makes one",
         )
 
 

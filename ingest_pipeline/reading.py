@@ -351,7 +351,8 @@ def _guarded(export: Export, options: ReadOptions) -> Iterator[Item]:
     try:
         yield from registry.BY_FORMAT[export.format].read(export, options)
     except UnreadableFile as error:
-        yield Rejected(export.files[0].name, WHOLE, str(error))
+        name = export.files[0].name
+        yield Rejected(name, WHOLE, str(error).removeprefix(f"{name}: "))
 
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:

@@ -152,10 +152,13 @@ def pending(status: dict[str, Any]) -> int:
 
 def test_the_commands_hand_in_and_collect(ingest: Run, tmp_path: Path, provider: BatchProvider) -> None:
     """--dry-run says what it takes and calls nothing; status shows what is under way."""
+    assert ingest("batch", "poll").code == 2, "there is no database yet"
+    ingest("db", "upgrade")
     assert "no batch is under way" in ingest("batch", "poll").out
     with dg.DagsterInstance.ephemeral() as instance:
         fill(Workplace(tmp_path, instance))
     assert ingest("sync", "--dry-run", "--json").json["documents"] == 0, "it reads no files"
+    assert "files that no sync has read yet are not counted" in ingest("sync", "--dry-run").out
     provider.behave(status=500, error="down")
     assert ingest("sync", "--batch").code == 2
     provider.behave(status=200)
@@ -175,6 +178,9 @@ def test_the_commands_hand_in_and_collect(ingest: Run, tmp_path: Path, provider:
     assert collected["status"]["llm_calls"] == 3
     again = ingest("sync", "--dry-run", "--reextract", "all", "--json").json
     assert (again["calls"], again["cached"], again["cost_usd"]) == (0, 3, 0.0)
+    for command in (("status",), ("sync", "--dry-run")):
+        told = words(ingest(*command, INGEST_MODEL="offline").out)
+        assert "3 documents were extracted by another model, prompt or trait schema; `ingest sync --reextract" in told
 
 
 def test_an_offline_model_has_no_batches(ingest: Run) -> None:

@@ -619,6 +619,7 @@ def test_a_dead_address_is_told_of_at_once(tmp_path: Path) -> None:
     )
     assert stopped.startswith("error: stopped half-way in extract_op")
     assert re.fullmatch(rf"error: the provider of openai/test at {place} has given no answer, .* for \d+ s; .*", why)
+    assert done.out.splitlines()[-1] == "Only crm/, email/ and chat/ are read, not answer_key.json beside them"
     log = [path.read_bytes() for path in (tmp_path / "dagster/history/runs").glob("*.db")]
     assert sum(events.count(b"trying again for up to") for events in log) == 1
     assert not any(b"secret" in events for events in log)

@@ -152,6 +152,8 @@ def test_set_makes_a_profile_only_when_told_to_and_only_for_a_good_value(ingest:
         (("confirm", LENA, "timezone"), "(trait_not_found)"),
         (("confirm", "kim", "location"), "say which value is right (missing_value)"),
         (("reject", LENA, "abcdef12"), "(memory_not_found)"),
+        (("confirm", LENA, "nothing"), "that is no trait and no memory's id; the traits: name, "),
+        (("set", LENA, "location", "a\udc80"), "value holds NUL or half a surrogate pair"),
         (("unreject", LENA, "location"), "(not_rejected)"),
         (("remember", LENA, " "), "(invalid_content)"),
         (("remember", LENA, "x", "--importance", "7"), "(invalid_importance)"),

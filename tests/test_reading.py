@@ -306,6 +306,15 @@ def test_an_archive_of_which_nothing_can_be_used_is_one_rejection(box: Box) -> N
     assert box.read(Source.CHAT)[0].files == 0
 
 
+def test_a_reason_does_not_name_its_file_again(box: Box) -> None:
+    """Beside which it is listed."""
+    box.put("crm/shop/people.csv", table(contact(1)))
+    box.put("crm/shop/mapping.yaml", b"files: [")
+    box.read(Source.CRM)
+    (refused,) = rows(box.engine, Rejection)
+    assert refused.reason.startswith("not YAML")
+
+
 def test_a_file_that_cannot_be_opened_stops_nothing_and_is_tried_again(box: Box) -> None:
     box.put("email/a.mbox", mbox("I live in Lisbon."))
     box.put("email/b.mbox", mbox("I like tea.", "I like go."))

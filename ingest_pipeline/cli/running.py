@@ -25,7 +25,7 @@ from ingest_pipeline.cli.app import (
     say_summaries,
 )
 from ingest_pipeline.documents import Json, Source
-from ingest_pipeline.errors import ConfigurationError
+from ingest_pipeline.errors import ConfigurationError, NoDatabase
 from ingest_pipeline.exits import FAILED, INTERRUPTED, USAGE
 from ingest_pipeline.settings import Settings, load_settings
 from ingest_pipeline.store.extractions import Reextract
@@ -95,7 +95,11 @@ def sync(
     settings = load_settings()
     sources = source or []
     if dry_run:
-        _estimate(settings, as_json, sources, profile or [], reextract)
+        try:
+            _estimate(settings, as_json, sources, profile or [], reextract)
+        except NoDatabase as none:
+            free = "with INGEST_MODEL=offline it costs nothing, and --dry-run then tells what a model would take"
+            raise ConfigurationError(f"{none}; {free}") from None
         return
     if batch and settings.model == "offline":
         raise ConfigurationError("INGEST_MODEL=offline has no batch API; set INGEST_MODEL, or leave out --batch")

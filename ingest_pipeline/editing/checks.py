@@ -8,7 +8,7 @@ from ingest_pipeline.edits import claim_key
 from ingest_pipeline.errors import InvalidInput
 from ingest_pipeline.extraction.base import MemoryType
 from ingest_pipeline.extraction.traits import Trait, TraitSchema, ValueRejected, normalise_value
-from ingest_pipeline.store.lookup import storable
+from ingest_pipeline.store.lookup import UNSTORABLE, storable
 
 MAX_VALUE = 1_000
 """Characters of a trait's value, or of an element."""
@@ -41,7 +41,9 @@ def check_element(trait: Trait, value: Json) -> Json:
         canonical = normalise_value(trait, value)
     except ValueRejected:
         raise _wrong_value(trait) from None
-    if isinstance(canonical, str) and not _fits(canonical, MAX_VALUE):
+    if isinstance(canonical, str):
+        _check_storable(canonical, "invalid_value_type", "value")
+    if isinstance(canonical, str) and len(canonical) > MAX_VALUE:
         raise InvalidInput("invalid_value_type", f"{trait.key} takes at most {MAX_VALUE:,} characters", "value")
     if isinstance(canonical, int) and abs(canonical) >= 2**63:
         raise InvalidInput("invalid_value_type", f"{trait.key} takes a number of at most 18 digits", "value")
@@ -103,7 +105,8 @@ def check_memory_type(kind: Json) -> MemoryType:
 def check_content(content: Json) -> str:
     """A memory's sentence on one line. Code: ``invalid_content``."""
     sentence = " ".join(content.split()) if isinstance(content, str) else ""
-    if not claim_key(sentence) or not _fits(sentence, MAX_CONTENT):
+    _check_storable(sentence, "invalid_content", "content")
+    if not claim_key(sentence) or len(sentence) > MAX_CONTENT:
         raise InvalidInput("invalid_content", f"content must be a text of 1 to {MAX_CONTENT:,} characters", "content")
     return sentence
 
@@ -112,7 +115,9 @@ def check_summary(text: Json) -> str:
     """Codes: ``missing_summary``, ``invalid_summary``."""
     if text is None:
         raise InvalidInput("missing_summary", "summary is required", "summary")
-    if not isinstance(text, str) or not text.strip() or not _fits(text, MAX_SUMMARY):
+    if isinstance(text, str):
+        _check_storable(text, "invalid_summary", "summary")
+    if not isinstance(text, str) or not text.strip() or len(text) > MAX_SUMMARY:
         raise InvalidInput("invalid_summary", f"summary must be a text of 1 to {MAX_SUMMARY:,} characters", "summary")
     return text.strip()
 
@@ -123,5 +128,6 @@ def refuse_value(value: Json) -> None:
         raise InvalidInput("invalid_value_type", "a value is only for traits", "value")
 
 
-def _fits(text: str, longest: int) -> bool:
-    return len(text) <= longest and storable(text)
+def _check_storable(text: str, code: str, name: str) -> None:
+    if not storable(text):
+        raise InvalidInput(code, UNSTORABLE.format(name), name)

@@ -1,11 +1,13 @@
 """Decisions about either kind of fact. ``reference`` is a trait key of the schema, or a memory's id or its start."""
 
+import re
 from collections.abc import Callable
 
 from ingest_pipeline.documents import Json
 from ingest_pipeline.editing import memories, traits
 from ingest_pipeline.editing.base import Decided, Editor, Held, Plan, decide
 from ingest_pipeline.editing.checks import refuse_value
+from ingest_pipeline.errors import InvalidInput
 from ingest_pipeline.extraction.traits import Trait
 from ingest_pipeline.store.audit_log import Audited
 from ingest_pipeline.store.edits import Draft
@@ -14,9 +16,9 @@ from ingest_pipeline.store.edits import Draft
 def clear(editor: Editor, profile_id: str, reference: str) -> Decided:
     """Take back what was set, confirmed, written or revised by hand: the evidence decides again.
 
-    Raises InvalidInput: ``nothing_to_clear``, ``memory_not_found``.
+    Raises InvalidInput: ``nothing_to_clear``, ``fact_not_found``, ``memory_not_found``.
     """
-    trait = editor.schema_of(profile_id, reference).get(reference)
+    trait = _trait(editor, profile_id, reference)
     plan: Plan = (
         (lambda held: traits.plan_clear(held, trait)) if trait else (lambda held: memories.plan_clear(held, reference))
     )
@@ -54,6 +56,23 @@ def unreject(editor: Editor, profile_id: str, reference: str, value: Json = None
     return decide(editor, profile_id, Audited.UNREJECT, plan)
 
 
+def _trait(editor: Editor, profile_id: str, reference: str) -> Trait | None:
+    """The trait of this key; None for what can be a memory's id. Raises InvalidInput (``fact_not_found``)."""
+    schema = editor.schema_of(profile_id, reference)
+    trait = schema.get(reference)
+    if trait is None and not _LIKE_AN_ID.fullmatch(reference):
+        known = ", ".join(one.key for one in schema.traits)
+        raise InvalidInput(
+            "fact_not_found",
+            f"that is no trait and no memory's id; the traits: {known}; `ingest show` lists ids",
+            "key",
+        )
+    return trait
+
+
+_LIKE_AN_ID = re.compile(r"[0-9a-fA-F-]+")
+
+
 def _plan(
     editor: Editor,
     profile_id: str,
@@ -62,7 +81,7 @@ def _plan(
     of_trait: Callable[[Held, Trait, Json], list[Draft]],
     of_memory: Callable[[Held, str], list[Draft]],
 ) -> Plan:
-    trait = editor.schema_of(profile_id, reference).get(reference)
+    trait = _trait(editor, profile_id, reference)
     if trait:
         return lambda held: of_trait(held, trait, value)
     refuse_value(value)

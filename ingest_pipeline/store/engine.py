@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, Insert, create_engine, event, inspect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-from ingest_pipeline.errors import ConfigurationError, StoreUnavailable
+from ingest_pipeline.errors import ConfigurationError, NoDatabase, StoreUnavailable
 from ingest_pipeline.store.base import read_json
 from ingest_pipeline.store.round_trips import committed_singly, ping_when_idle
 from ingest_pipeline.store.sqlite_queue import QueueingConnection
@@ -132,7 +132,7 @@ def open_engine(url: str, create: bool = True) -> Engine:
 def _check_there_is_a_file(url: str) -> None:
     path = _file_of(url)
     if path is not None and not path.exists():
-        raise StoreUnavailable(f"there is no database at {path}; `ingest sync` makes one; {_WHERE}")
+        raise NoDatabase(f"there is no database at {path}; `ingest sync` makes one; {_WHERE}")
 
 
 def _file_of(url: str) -> Path | None:
@@ -152,7 +152,7 @@ def _make_current(engine: Engine, create: bool) -> None:
     if revision == HEAD_REVISION:
         return
     if revision is None and not create:
-        raise StoreUnavailable(
+        raise NoDatabase(
             f"the database at {_place(engine)} has none of this program's tables; `ingest sync` makes them; {_WHERE}"
         )
     if revision is not None and revision not in _known_revisions():

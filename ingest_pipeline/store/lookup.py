@@ -58,6 +58,10 @@ def written(kind: str, value: str) -> str:
     return value if kind in ("email", "phone") else f"{kind}:{value}"
 
 
+UNSTORABLE = "{} holds NUL or half a surrogate pair, which no database stores"
+"""What is wrong with the field of that name, when its text is not ``storable``."""
+
+
 def storable(text: str) -> bool:
     """Whether every database takes the text: PostgreSQL refuses NUL, both refuse half a surrogate pair."""
     return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
