@@ -8,16 +8,16 @@ the next sync; a document that is extracted is never extracted twice.
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from datetime import timedelta
-from threading import Event, Thread
-
-from sqlalchemy.exc import DBAPIError
+from functools import partial
+from threading import Event
 
 from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.extracting import extract_pending
 from ingest_pipeline.folding import fold_profiles
+from ingest_pipeline.leases import kept
 from ingest_pipeline.llm.errors import ClientClosed, LlmStopped
 from ingest_pipeline.pipeline import Pipeline, extractor_threads
 from ingest_pipeline.store import uploads
@@ -45,7 +45,7 @@ def work_once(pipeline: Pipeline, stopping: Event) -> bool:
     upload = uploads.claim(pipeline.engine, worker)
     if upload is None:
         return False
-    with _kept(pipeline, upload, worker):
+    with kept(partial(uploads.extend, pipeline.engine, upload, worker), uploads.LEASE.total_seconds() / 3):
         problem, progress = _work(pipeline, upload, stopping)
     at_once = stopping.is_set() or (progress and problem is None)
     uploads.release(pipeline.engine, upload, worker, problem, timedelta(0) if at_once else WAIT)
@@ -113,24 +113,3 @@ def _extract(pipeline: Pipeline, documents: frozenset[str], stopping: Event) -> 
     except ConfigurationError:
         return "configuration_error"
     return None
-
-
-@contextmanager
-def _kept(pipeline: Pipeline, upload: str, worker: str) -> Iterator[None]:
-    """Nobody else takes the upload meanwhile, however long a page takes."""
-    over = Event()
-
-    def keep() -> None:
-        while not over.wait(uploads.LEASE.total_seconds() / 3):
-            try:
-                uploads.extend(pipeline.engine, upload, worker)
-            except DBAPIError:  # then another process may take it: twice is no harm
-                return
-
-    thread = Thread(target=keep, name="keep-upload", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()

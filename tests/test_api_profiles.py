@@ -7,13 +7,9 @@ from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import update
 
-from ingest_pipeline.api import profiles
-from ingest_pipeline.errors import StoreUnavailable
 from ingest_pipeline.store.audit_log import load_audit_log
 from ingest_pipeline.store.facts import load_facts
-from ingest_pipeline.store.tables import Profile
 from tests.serving import serving
 
 SAID = "I moved to Lisbon last month. I love chess. We are evaluating the enterprise plan."
@@ -231,35 +227,3 @@ def test_a_person_is_erased(client: TestClient, ana: str) -> None:
     engine = client.app.state.services.pipeline.engine  # type: ignore[attr-defined]
     (entry,) = load_audit_log(engine, ana, limit=1)
     assert (entry.action, entry.actor, entry.via) == ("erase", "maya", "api")
-
-
-def test_an_erasure_that_takes_long_goes_on_and_says_so(
-    client: TestClient, ana: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody is told of a success that is not there yet; who asks again waits for the same outcome."""
-    engine = client.app.state.services.pipeline.engine  # type: ignore[attr-defined]
-    with engine.begin() as busy:
-        busy.execute(update(Profile).where(Profile.id == ana).values(updated_at=Profile.updated_at))
-        with monkeypatch.context() as patch:
-            patch.setattr(profiles, "ERASING_S", 0.05)
-            begun = client.delete("/api/profiles/ana")
-        assert (begun.status_code, begun.json()) == (202, {"success": False, "state": "running"})
-        assert "Retry-After" in begun.headers
-        running = client.app.state.services.erasures.begin(ana, "api")  # type: ignore[attr-defined]
-    assert running.result(timeout=60).erased["documents"] == 1
-    assert code(client.delete("/api/profiles/ana")) == (404, "profile_not_found")
-
-
-def test_a_server_that_stops_breaks_an_erasure_off_and_the_next_goes_on(database_url: str, tmp_path: Path) -> None:
-    with serving(database_url, tmp_path) as client:
-        ana = client.post("/api/profiles", json={"externalId": "ana"}).json()["profile"]["id"]
-        client.post("/api/profiles/ana/ingest", json={"data": SAID})
-        services = client.app.state.services  # type: ignore[attr-defined]
-        with services.pipeline.engine.begin() as busy:
-            busy.execute(update(Profile).values(updated_at=Profile.updated_at))
-            running = services.erasures.begin(ana, "api")
-            services.erasures.stop()
-        with pytest.raises(StoreUnavailable, match="the same call goes on"):
-            running.result(timeout=60)
-    with serving(database_url, tmp_path) as client:
-        assert client.delete("/api/profiles/ana").json()["deleted"]["messages"] == 1

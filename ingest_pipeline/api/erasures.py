@@ -1,19 +1,30 @@
-"""Erasing people over HTTP: one after the other, in a thread that goes on whether or not somebody waits for it."""
+"""Erasing people over HTTP: one after the other, in a thread that goes on whether or not somebody waits for it.
+
+What was asked for stands in the store until it is done: a server that starts, or another one that runs, goes on with
+what a killed one left.
+"""
 
 import logging
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
-from threading import Event, Lock
+from threading import Event, Lock, Thread
 
 from sqlalchemy.exc import DBAPIError
 
 from ingest_pipeline.erasing import Forgotten, erase, prove, searched_folders
 from ingest_pipeline.errors import IngestError, ProfileNotFound, StoreUnavailable
 from ingest_pipeline.folding import fold_profiles
+from ingest_pipeline.leases import kept
 from ingest_pipeline.pipeline import Pipeline
 from ingest_pipeline.store.audit_log import Via
+from ingest_pipeline.store.erasures import LEASE, Asked, ask, claim_abandoned, renew, settle
+from ingest_pipeline.store.proving import purge
+
+POLL_S = 60.0
+"""How often a process looks for erasures that another one left."""
 
 _log = logging.getLogger(__name__)
 
@@ -22,25 +33,43 @@ class Erasures:
     """One per process. Who asks for the same person meanwhile gets the same outcome."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
+        self._pipeline, self._engine = pipeline, pipeline.engine
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="erase")
         self._running: dict[str, Future[Forgotten]] = {}
         self._lock = Lock()
         self._stop = Event()
+        self._watcher = Thread(target=self._watch, name="erasures", daemon=True)
+        self._watcher.start()
 
     def begin(self, profile_id: str, actor: str, via: Via = Via.API) -> Future[Forgotten]:
         """What is done; its ``proof`` is empty when the database's files could not be looked through.
 
         The future raises ProfileNotFound when somebody else was faster, StoreUnavailable when the server stops: the
-        same call goes on then.
+        same call goes on then, and so does the server that starts next.
         """
+        asked = Asked(profile_id, actor, via)
+        ask(self._engine, asked, datetime.now(UTC))
+        return self._start(asked, resumed=False)
+
+    def _start(self, asked: Asked, resumed: bool) -> Future[Forgotten]:
         with self._lock:
-            running = self._running.get(profile_id)
+            running = self._running.get(asked.profile_id)
             if running is None:
-                running = self._pool.submit(self._erase, profile_id, actor, via)
-                self._running[profile_id] = running
-                running.add_done_callback(partial(self._ended, profile_id))
+                running = self._pool.submit(self._erase, asked, resumed)
+                self._running[asked.profile_id] = running
+                running.add_done_callback(partial(self._ended, asked.profile_id))
             return running
+
+    def _watch(self) -> None:
+        """Take up what nobody is at work on any more."""
+        while not self._stop.is_set():
+            try:
+                for asked in claim_abandoned(self._engine, datetime.now(UTC)):
+                    _log.info("profile %s: an erasure that was broken off goes on", asked.profile_id)
+                    self._start(asked, resumed=True)
+            except (IngestError, DBAPIError) as error:
+                _log.error("erasures that were broken off cannot be looked for: %s", _reason(error))
+            self._stop.wait(POLL_S)
 
     def stop(self) -> None:
         """Break off what is under way, at its next step."""
@@ -48,15 +77,40 @@ class Erasures:
 
     def close(self) -> None:
         self.stop()
+        self._watcher.join()
         self._pool.shutdown(wait=True)
 
-    def _erase(self, profile_id: str, actor: str, via: Via) -> Forgotten:
-        progress = _UntilStopped(self._stop)
-        settings, engine = self._pipeline.settings, self._pipeline.engine
-        refold = partial(fold_profiles, engine, self._pipeline.schema, rules=settings.fold_rules())
-        gone, remnants = erase(engine, profile_id, refold, actor, via, progress)
+    def _erase(self, asked: Asked, resumed: bool) -> Forgotten:
+        mine = partial(renew, self._engine, asked.profile_id)
+        with kept(lambda: mine(datetime.now(UTC) + LEASE), LEASE.total_seconds() / 3):
+            try:
+                gone = self._erase_and_prove(asked)
+            except ProfileNotFound:
+                if resumed:
+                    self._purge(asked.profile_id)
+                settle(self._engine, asked.profile_id)
+                raise
+            except StoreUnavailable:
+                if self._stop.is_set():
+                    mine(datetime.now(UTC))
+                raise
+        settle(self._engine, asked.profile_id)
+        return gone
+
+    def _purge(self, profile_id: str) -> None:
+        """Whoever erased the person was killed before the end: what was deleted may still be in the files."""
         try:
-            gone = replace(gone, proof=prove(engine, remnants, progress, searched_folders(settings)))
+            purge(self._engine)
+        except (StoreUnavailable, DBAPIError):
+            _log.warning("profile %s is erased, but the database could not be written anew", profile_id)
+
+    def _erase_and_prove(self, asked: Asked) -> Forgotten:
+        progress, profile_id = _UntilStopped(self._stop), asked.profile_id
+        settings = self._pipeline.settings
+        refold = partial(fold_profiles, self._engine, self._pipeline.schema, rules=settings.fold_rules())
+        gone, remnants = erase(self._engine, profile_id, refold, asked.actor, asked.via, progress)
+        try:
+            gone = replace(gone, proof=prove(self._engine, remnants, progress, searched_folders(settings)))
         except (StoreUnavailable, DBAPIError):
             _log.warning("profile %s is erased, but the database's files could not be looked through", profile_id)
             return gone
@@ -70,9 +124,12 @@ class Erasures:
             self._running.pop(profile_id, None)
         error = None if future.cancelled() else future.exception()
         if error is not None and not isinstance(error, ProfileNotFound):
-            # A database's message may quote values.
-            reason = str(error) if isinstance(error, IngestError) else type(error).__name__
-            _log.error("profile %s is not erased yet: %s", profile_id, reason)
+            _log.error("profile %s is not erased yet: %s", profile_id, _reason(error))
+
+
+def _reason(error: BaseException) -> str:
+    """A database's own message may quote values."""
+    return str(error) if isinstance(error, IngestError) else type(error).__name__
 
 
 class _UntilStopped:

@@ -105,7 +105,8 @@ async def delete(profile: str, call: Called) -> JSONResponse:
 
     What takes longer than a client waits is answered by 202 and goes on; the same call then waits for the rest of it.
     """
-    erasing = call.services.erasures.begin(await run_in_threadpool(call.find, profile), call.actor)
+    profile_id = await run_in_threadpool(call.find, profile)
+    erasing = await run_in_threadpool(call.services.erasures.begin, profile_id, call.actor)
     waiting = asyncio.wrap_future(erasing)
     waiting.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # told below, or in the log
     await asyncio.wait([waiting], timeout=ERASING_S)

@@ -376,6 +376,21 @@ class ErasedRow(Base):
     erased_at: Mapped[datetime]
 
 
+class ErasureRow(Base):
+    """An erasure that a server was asked for and has not proven yet. The profile may be gone already.
+
+    Until ``claimed_until`` a process is at work on it; then any may go on.
+    """
+
+    __tablename__ = "erasures"
+
+    profile_id: Mapped[str] = mapped_column(Id, primary_key=True)
+    actor: Mapped[str]
+    via: Mapped[str] = mapped_column(String(8))
+    asked_at: Mapped[datetime]
+    claimed_until: Mapped[datetime]
+
+
 class StateRow(Base):
     """A fact about the store as a whole: ``fold`` is the fingerprint of the rules that all profiles were folded by."""
 

@@ -1,6 +1,6 @@
 """What people are called by their own words stands with their profile, where lists and searches find it.
 
-And what was extracted in the last minute is found without looking at all that ever was.
+And what was extracted in the last minute is found without looking at all that ever was; erasures that are not done yet.
 """
 
 import sqlalchemy as sa
@@ -23,8 +23,18 @@ def upgrade() -> None:
     value = "json_extract(value, '$')" if op.get_bind().dialect.name == "sqlite" else "value #>> '{}'"
     op.execute(TOLD.format(value=value))
     op.create_index("ix_extractions_extracted_at", "extractions", ["extracted_at"])
+    op.create_table(
+        "erasures",
+        sa.Column("profile_id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("via", sa.String(length=8), nullable=False),
+        sa.Column("asked_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("claimed_until", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("profile_id", name=op.f("pk_erasures")),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("erasures")
     op.drop_index("ix_extractions_extracted_at", "extractions")
     op.drop_column("profiles", "told_name")
