@@ -5,10 +5,11 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from ingest_pipeline.console import OutputConsole, write
 from ingest_pipeline.documents import Json, Source
@@ -21,7 +22,23 @@ if TYPE_CHECKING:
     from ingest_pipeline.pipeline import Pipeline
     from ingest_pipeline.store.audit_log import Audited
 
+ORDER = (
+    "demo", "sync", "status", "retry", "inspect", "profiles", "show", "why", "document", "diff", "text", "serve",
+    "set", "confirm", "reject", "unreject", "clear", "remember", "revise", "summary", "edits", "audit", "merge",
+    "split", "forget", "export", "batch", "db",
+)  # fmt: skip
+"""The commands as ``--help`` lists them: what one begins with first."""
+
+
+class Commands(TyperGroup):
+    """In their order."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=ORDER.index)
+
+
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
