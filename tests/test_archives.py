@@ -110,6 +110,16 @@ def test_a_member_over_the_size_limit_is_refused() -> None:
         read_all(data, replace(OPTIONS, max_member_bytes=100))
 
 
+def test_a_mailbox_or_video_of_some_gigabytes_is_no_bomb() -> None:
+    """Members are streamed: their size is bounded for the time that they take, not for memory."""
+    data = bytearray(zipped(("Takeout/Mail/All mail.mbox", b"x"), ("b.csv", b"x")))
+    entry = data.index(b"PK\x01\x02")
+    data[entry + 20 : entry + 24] = data[entry + 24 : entry + 28] = (4_000_000_000).to_bytes(4, "little")
+    file = SourceFile("email/takeout.zip", 4_000_000_000, 0.0, lambda: io.BytesIO(data))
+    with open_zip(file, OPTIONS) as archive:
+        assert archive.size("Takeout/Mail/All mail.mbox") == 4_000_000_000
+
+
 def test_more_members_than_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "MAX_MEMBERS", 1)
     with pytest.raises(UnreadableFile, match="holds 2 members, more than 1"):

@@ -62,7 +62,7 @@ class ReadOptions:
     keep_days: tuple[tuple[str, int], ...] = ()
     max_cell_chars: int = 10_000_000
     max_message_bytes: int = 25_000_000
-    max_member_bytes: int = 2_000_000_000
+    max_member_bytes: int = 20_000_000_000
     max_compression_ratio: int = 200
 
     def is_internal(self, email: str) -> bool:
