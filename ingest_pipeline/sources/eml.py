@@ -17,6 +17,7 @@ _MAIL_FIELDS = frozenset(
 )
 
 _USUAL_BYTES = 65_536
+_MAILDIR_FOLDERS = frozenset({"cur", "new", "tmp"})
 
 
 def _is_mail(head: bytes, fields: int) -> bool:
@@ -37,8 +38,10 @@ def _is_mail(head: bytes, fields: int) -> bool:
 
 def in_maildir(name: str) -> bool:
     """True for a message of a Maildir: what its folders hold, unless it is a whole mailbox."""
+    if name.rpartition("/")[0].rpartition("/")[2] not in _MAILDIR_FOLDERS:
+        return False
     path = PurePosixPath(name)
-    return path.parent.name in {"cur", "new", "tmp"} and path.suffix.lower() not in {".mbox", ".mboxrd", ".mbx", ".zip"}
+    return path.parent.name in _MAILDIR_FOLDERS and path.suffix.lower() not in {".mbox", ".mboxrd", ".mbx", ".zip"}
 
 
 def is_undelivered(name: str) -> bool:

@@ -43,6 +43,10 @@ class _Kind(Enum):
     UNMARKED = auto()  # belongs to another mail, only its place says so
 
 
+# Looking a member up takes longer than the rest of a line.
+_OWN, _QUOTED, _SIGNATURE, _FOOTER, _UNMARKED = _Kind.OWN, _Kind.QUOTED, _Kind.SIGNATURE, _Kind.FOOTER, _Kind.UNMARKED
+
+
 def split_reply(text: str, sender: str = "") -> Reply:
     """Splits a mail's plain text (lines end in ``\\n``). Never raises; all lines of ``text`` are verbatim.
 
@@ -51,7 +55,9 @@ def split_reply(text: str, sender: str = "") -> Reply:
     lines = text.split("\n")
     # What cannot occur is not looked for line by line: most mails are short and plain.
     kinds = (
-        [_Kind.QUOTED if is_quoted(line) else _Kind.OWN for line in lines] if ">" in text else [_Kind.OWN] * len(lines)
+        [_QUOTED if line[:1] == ">" or (">" in line and is_quoted(line)) else _OWN for line in lines]
+        if ">" in text
+        else [_OWN] * len(lines)
     )
     forwarded = _mark_other_mails(lines, kinds)
     if "-----BEGIN PGP SIGN" in text:
@@ -71,15 +77,15 @@ def split_reply(text: str, sender: str = "") -> Reply:
         if begin is None and sender:
             begin = _named_block(lines, kinds, start, end, name_words(sender))
         if begin is not None:
-            kinds[begin:end] = [_Kind.SIGNATURE] * (end - begin)
-    if kinds.count(_Kind.OWN) == len(kinds):
+            kinds[begin:end] = [_SIGNATURE] * (end - begin)
+    if kinds.count(_OWN) == len(kinds):
         return Reply(text.strip("\n"))
-    signature = [line for line, kind in zip(lines, kinds, strict=True) if kind is _Kind.SIGNATURE]
-    unmarked = sum(1 for line, kind in zip(lines, kinds, strict=True) if kind is _Kind.UNMARKED and line.strip())
+    signature = [line for line, kind in zip(lines, kinds, strict=True) if kind is _SIGNATURE]
+    unmarked = sum(1 for line, kind in zip(lines, kinds, strict=True) if kind is _UNMARKED and line.strip())
     return Reply(
         text=_own_text(lines, kinds),
         signature="\n".join(signature).strip("\n "),
-        quoted=unmarked > 0 or _Kind.QUOTED in kinds,
+        quoted=unmarked > 0 or _QUOTED in kinds,
         forwarded=forwarded,
         unmarked_lines=unmarked,
     )
@@ -139,7 +145,7 @@ def _mark_other_mails(lines: list[str], kinds: list[_Kind]) -> bool:
     forward = len(lines)
     for index, line in enumerate(lines):
         if (":" not in line and "：" not in line and line.lstrip()[:1] not in _INTRODUCING) or (
-            kinds[index] is not _Kind.OWN or len(line) > patterns.MAX_LINE_CHARS
+            kinds[index] is not _OWN or len(line) > patterns.MAX_LINE_CHARS
         ):
             continue
         if patterns.FORWARD.match(line):
@@ -156,15 +162,15 @@ def _mark_other_mails(lines: list[str], kinds: list[_Kind]) -> bool:
 def _mark_quotes(kinds: list[_Kind], introductions: list[tuple[int, int]], forward: int) -> None:
     """What an introduction stands above is marked with ``>`` somewhere before the next one, or reaches to the end."""
     for number, (start, end) in enumerate(introductions):
-        kinds[start:end] = [_Kind.QUOTED] * (end - start)
+        kinds[start:end] = [_QUOTED] * (end - start)
         last = number + 1 == len(introductions)
         limit = forward if last else introductions[number + 1][0]
         if limit <= end and not last:
             continue  # "-----Original Message-----" right above its header block
-        if _Kind.QUOTED not in kinds[end:limit]:
-            kinds[end:] = [_Kind.UNMARKED] * (len(kinds) - end)
+        if _QUOTED not in kinds[end:limit]:
+            kinds[end:] = [_UNMARKED] * (len(kinds) - end)
             return
-    kinds[forward:] = [_Kind.UNMARKED] * (len(kinds) - forward)
+    kinds[forward:] = [_UNMARKED] * (len(kinds) - forward)
 
 
 def _with_ruler(lines: list[str], index: int) -> int:
@@ -181,9 +187,9 @@ def _mark_pgp(lines: list[str], kinds: list[_Kind]) -> None:
     for index, line in enumerate(lines):
         if until is None and line.startswith("-----BEGIN PGP SIGN"):
             until = patterns.PGP_HEAD_END if line.startswith("-----BEGIN PGP SIGNED") else patterns.PGP_END
-            kinds[index] = _Kind.FOOTER
+            kinds[index] = _FOOTER
         elif until is not None:
-            kinds[index] = _Kind.FOOTER
+            kinds[index] = _FOOTER
             until = None if until.match(line) else until
 
 
@@ -191,8 +197,8 @@ def _own_blocks(kinds: list[_Kind]) -> list[tuple[int, int]]:
     """The runs of own lines, each ``(start, end)``."""
     blocks: list[tuple[int, int]] = []
     start: int | None = None
-    for index, kind in enumerate([*kinds, _Kind.QUOTED]):
-        if kind is _Kind.OWN:
+    for index, kind in enumerate([*kinds, _QUOTED]):
+        if kind is _OWN:
             start = index if start is None else start
         elif start is not None:
             blocks.append((start, index))
@@ -210,7 +216,7 @@ def _mark_footer(lines: list[str], kinds: list[_Kind], start: int, end: int) -> 
         if patterns.RULER.match(lines[index]):
             below = "\n".join(lines[index + 1 : end])
             if patterns.LIST_FOOTER.search(below):
-                kinds[index:end] = [_Kind.FOOTER] * (end - index)
+                kinds[index:end] = [_FOOTER] * (end - index)
                 return _mark_footer_ruler(lines, kinds, start, index)
     return end
 
@@ -219,7 +225,7 @@ def _mark_footer_ruler(lines: list[str], kinds: list[_Kind], start: int, end: in
     # The upper ruler of a footer that stands between two.
     while end > start and (not lines[end - 1].strip() or patterns.RULER.match(lines[end - 1])):
         end -= 1
-        kinds[end] = _Kind.FOOTER
+        kinds[end] = _FOOTER
     return end
 
 
@@ -231,7 +237,7 @@ def name_words(name: str) -> frozenset[str]:
 def _mark_devices(lines: list[str], kinds: list[_Kind], start: int, end: int) -> None:
     for index in range(start, end):
         if len(lines[index]) <= patterns.MAX_DEVICE_CHARS and patterns.SENT_FROM.match(lines[index]):
-            kinds[index] = _Kind.SIGNATURE
+            kinds[index] = _SIGNATURE
 
 
 def _delimiter(lines: list[str], start: int, end: int) -> int | None:
@@ -252,7 +258,7 @@ def _sign_off(lines: list[str], kinds: list[_Kind], start: int, end: int) -> int
     filled = 0
     for index in range(end - 1, start - 1, -1):
         line = lines[index].strip()
-        if not line or kinds[index] is _Kind.SIGNATURE:
+        if not line or kinds[index] is _SIGNATURE:
             continue
         if patterns.SIGN_OFF.match(line):
             return index
@@ -269,7 +275,7 @@ def _named_block(lines: list[str], kinds: list[_Kind], start: int, end: int, nam
         return None
     for index in range(end - 1, start - 1, -1):
         line = lines[index].strip()
-        if not line or kinds[index] is _Kind.SIGNATURE:
+        if not line or kinds[index] is _SIGNATURE:
             continue
         if filled and len(line) <= 100 and name_words(line) == named:
             return index
@@ -284,7 +290,7 @@ def _own_text(lines: list[str], kinds: list[_Kind]) -> str:
     kept: list[str] = []
     removed = False
     for line, kind in zip(lines, kinds, strict=True):
-        if kind is not _Kind.OWN:
+        if kind is not _OWN:
             removed = True
         elif line.strip() or not removed:
             if removed and kept and kept[-1].strip():
