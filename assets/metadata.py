@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 
 import dagster as dg
 
+from ingest_pipeline.changes import ReadReport
 from ingest_pipeline.documents import Source
 from ingest_pipeline.extracting import KeyOutcome
 from ingest_pipeline.extraction.base import Usage
-from ingest_pipeline.reading import ReadReport
 from ingest_pipeline.store.counts import Holdings
 from ingest_pipeline.store.fold_outcomes import Folded
 from ingest_pipeline.store.overview import Overview

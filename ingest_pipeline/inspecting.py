@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from ingest_pipeline.changes import WHOLE
 from ingest_pipeline.documents import Item, Record, Rejected, Source
 from ingest_pipeline.errors import UnreadableFile
-from ingest_pipeline.reading import WHOLE
 from ingest_pipeline.retention import cutoff_of, within
 from ingest_pipeline.sources import registry
 from ingest_pipeline.sources.base import HEAD_BYTES, Export, Reader, ReadOptions, SourceFile

@@ -13,17 +13,9 @@ from typing import Any
 from imap_tools import BaseMailBox
 from sqlalchemy import Engine, Row
 
+from ingest_pipeline.changes import WHOLE, FileCounts, ReadReport, read_with, reader_name, save_trouble
 from ingest_pipeline.documents import Source
-from ingest_pipeline.reading import (
-    WHOLE,
-    FileCounts,
-    Progress,
-    ReadReport,
-    read_with,
-    reader_name,
-    save_batch,
-    save_trouble,
-)
+from ingest_pipeline.reading import Progress, save_batch
 from ingest_pipeline.sources import eml
 from ingest_pipeline.sources.base import ReadOptions
 from ingest_pipeline.sources.imap import Folder, fetch_after, look_at, open_account

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
+from ingest_pipeline.changes import ReadReport
 from ingest_pipeline.documents import Source
 from ingest_pipeline.extracting import KeyOutcome, extract_pending
 from ingest_pipeline.extraction.offline import OfflineExtractor
 from ingest_pipeline.extraction.traits import load_traits
 from ingest_pipeline.folding import fold_profiles
-from ingest_pipeline.reading import ReadReport, read_source
+from ingest_pipeline.reading import read_source
 from ingest_pipeline.sources.base import ReadOptions
 from ingest_pipeline.sources.inbox import FOLDERS, open_inbox
 from ingest_pipeline.store.engine import open_engine

@@ -14,11 +14,12 @@ import fsspec
 import pytest
 from sqlalchemy import Engine
 
+from ingest_pipeline.changes import ReadReport
 from ingest_pipeline.extracting import extract_pending
 from ingest_pipeline.extraction.offline import OfflineExtractor
 from ingest_pipeline.extraction.traits import load_traits
 from ingest_pipeline.folding import fold_profiles
-from ingest_pipeline.reading import ReadReport, read_source
+from ingest_pipeline.reading import read_source
 from ingest_pipeline.sources import registry
 from ingest_pipeline.sources.base import Reader
 from ingest_pipeline.sources.inbox import open_inbox

@@ -10,10 +10,10 @@ import pytest
 from imap_tools import BaseMailBox, MailMessageFlags
 from sqlalchemy import Engine
 
+from ingest_pipeline.changes import ReadReport
 from ingest_pipeline.documents import Source
 from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.pulling import pull_mail
-from ingest_pipeline.reading import ReadReport
 from ingest_pipeline.settings import load_settings
 from ingest_pipeline.sources import imap
 from ingest_pipeline.sources.base import ReadOptions

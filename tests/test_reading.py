@@ -15,8 +15,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 from sqlalchemy import Engine
 
 from ingest_pipeline import reading
+from ingest_pipeline.changes import ReadReport, read_with, registry_version
 from ingest_pipeline.documents import Rejected, Skipped, Source
-from ingest_pipeline.reading import BATCH_CHARS, BATCH_RECORDS, ReadReport, read_source
+from ingest_pipeline.reading import BATCH_CHARS, BATCH_RECORDS, read_source
 from ingest_pipeline.sources import registry
 from ingest_pipeline.sources.base import ReadOptions, SourceFile
 from ingest_pipeline.sources.inbox import Inbox
@@ -384,8 +385,8 @@ def test_a_new_version_of_a_reader_reads_again() -> None:
     """``read_with`` holds the reader's version; that of an unrecognised file holds all formats."""
     options = ReadOptions()
     reader = registry.READERS[0]
-    assert reading.read_with(reader, options) != reading.read_with(replace(reader, version=99), options)
-    assert reader.format in reading.registry_version()
+    assert read_with(reader, options) != read_with(replace(reader, version=99), options)
+    assert reader.format in registry_version()
 
 
 def test_an_empty_folder_or_none_is_fine(box: Box) -> None:
