@@ -264,6 +264,23 @@ def test_a_minutes_allowance_may_be_used_at_once_and_comes_back_evenly(database_
     two.close()
 
 
+def test_limits_of_api_and_proxy_are_apart(tmp_path: Path) -> None:
+    with serving(f"sqlite:///{tmp_path / 'p.db'}", tmp_path, api_rpm=2, proxy_rpm=1) as client:
+        for path, allowed in (("/api/profiles", 2), ("/v1/models", 1)):
+            for left in reversed(range(allowed)):
+                assert client.get(path).headers["X-RateLimit-Remaining"] == str(left)
+            refused = client.get(path)
+            error = refused.json()["error"]
+            assert (refused.status_code, error["code"], error["type"]) == (
+                429,
+                "rate_limit_exceeded",
+                "rate_limit_error",
+            )
+            assert int(refused.headers["Retry-After"]) >= 1
+            assert refused.headers["X-RateLimit-Limit"] == str(allowed)
+            assert refused.headers["X-RateLimit-Remaining"] == "0"
+
+
 def test_ingest_serve_serves_with_several_workers_and_ends_on_ctrl_c(tmp_path: Path) -> None:
     ingest = Path(sys.executable).with_name("ingest")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("INGEST_")} | {"INGEST_HOME": str(tmp_path)}

@@ -115,6 +115,25 @@ def test_profiles_are_listed_searched_and_made_once(client: TestClient, ana: str
         assert code(client.post("/api/profiles", json=body)) == (400, "invalid_external_id")
 
 
+def test_lists_have_their_usual_lengths(sqlite_url: str, tmp_path: Path) -> None:
+    """20 profiles, 50 memories, 10 with a profile: the latest."""
+    with serving(sqlite_url, tmp_path) as client:
+        for number in range(21):
+            client.post("/api/profiles", json={"externalId": f"customer-{number}"})
+        home = "/api/profiles/customer-0"
+        for number in range(51):
+            body = {"content": f"Has bought {number} boats.", "type": "fact"}
+            assert client.post(f"{home}/memories", json=body).status_code == 201
+        assert (len(client.get("/api/profiles").json()["profiles"]), client.get("/api/profiles").json()["total"]) == (
+            20,
+            21,
+        )
+        assert len(client.get(f"{home}/memories").json()["memories"]) == 50
+        assert len(client.get(f"{home}/memories", params={"limit": 200}).json()["memories"]) == 51
+        recent = [memory["content"] for memory in client.get(home).json()["recentMemories"]]
+        assert recent == [f"Has bought {number} boats." for number in range(50, 40, -1)]
+
+
 @pytest.mark.parametrize("external_id", ["a/b", "/", "a%2Fb", "a?b#c", "100%", "é 名", "ana@acme.com/1"])
 def test_ids_may_hold_what_paths_are_made_of(client: TestClient, external_id: str) -> None:
     made = client.post("/api/profiles", json={"externalId": external_id}).json()["profile"]["id"]

@@ -68,6 +68,11 @@ def test_a_provider_that_fails_is_told_with_the_kept_document(tmp_path: Path, pr
             assert (again.status_code, again.json()["documentId"]) == (200, document)
             (memory,) = again.json()["extracted"]["memories"]
             assert memory["evidence"][0]["documentId"] == document
+            calls = len(provider.seen)
+            once_more = asked(url, "/api/profiles/ana/ingest", body).json()
+            assert once_more["extracted"]["memories"] == again.json()["extracted"]["memories"]
+            assert set(once_more["extracted"]["stats"].values()) == {0}
+            assert len(provider.seen) == calls
 
 
 def failed(app: FastAPI, response: httpx.Response, text: Any, status: int, code: str, reason: str) -> str:

@@ -55,6 +55,11 @@ _OPENAPI = {"requestBody": {"required": True, "content": {"application/json": {"
 _CODES = (
     "invalid_json",
     "missing_user_id",
+    "invalid_external_id",
+    "ambiguous_profile",
+    "profile_erased",
+    "invalid_metadata",
+    "invalid_stream",
     "missing_messages",
     "missing_model",
     "invalid_message_format",
@@ -62,6 +67,11 @@ _CODES = (
     "too_many_messages",
     "message_too_large",
     "total_size_too_large",
+    "unsupported_parameter",
+    "model_not_found",
+    "invalid_upstream_provider",
+    "missing_upstream_key",
+    "upstream_base_url_not_allowed",
     "rate_limited",
     "budget_exhausted",
 )

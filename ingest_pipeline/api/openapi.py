@@ -34,6 +34,7 @@ STATUS = {
     "internal_error": 503,
     "configuration_error": 503,
     "foreign_request": 403,
+    "upstream_base_url_not_allowed": 403,
 }
 """Of codes that are neither 404 (they end so) nor 400."""
 
