@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
@@ -49,12 +49,19 @@ _WIDE = 120
 """From so many columns on, ids are shown in full."""
 
 
+class _Spinner(SpinnerColumn):
+    """Stands still once its stage is over, however far it came."""
+
+    def render(self, task: Task) -> RenderableType:
+        return super().render(task) if task.stop_time is None else " "
+
+
 class BarProgress:
     """A bar per stage on stderr; nothing where stderr is no terminal."""
 
     def __init__(self, console: Console) -> None:
         self._bars = RichProgress(
-            SpinnerColumn(),
+            _Spinner(),
             TextColumn("{task.description:<16}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -82,8 +89,10 @@ class BarProgress:
 
     def _end_stage(self) -> None:
         if self._task is not None:
-            done = self._bars.tasks[self._task].completed
-            self._bars.update(self._task, total=done or 1, completed=done or 1)
+            task = self._bars.tasks[self._task]
+            if task.total is None:
+                self._bars.update(self._task, total=task.completed)
+            self._bars.stop_task(self._task)
 
 
 def sync_table(metadata: Mapping[str, Mapping[str, Json]]) -> Table:
@@ -191,6 +200,9 @@ def time_text(moment: datetime | None) -> str:
 
 def show_estimate(console: Console, estimate: "PendingEstimate") -> None:
     """What the pending work takes."""
+    if not estimate.documents:
+        console.print("Nothing is pending.")
+        return
     if estimate.model == "offline":
         console.print(f"Pending: {estimate.documents:,} documents, extracted offline at no cost")
         return

@@ -3,6 +3,7 @@
 Commands that look or ingest a text run in this process; those that start a Dagster run in one of their own.
 """
 
+import io
 import json
 import os
 import pty
@@ -16,6 +17,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from ingest_pipeline.cli.app import ORDER
 from ingest_pipeline.demo.inbox import generate
@@ -28,6 +30,7 @@ from ingest_pipeline.settings import load_settings
 from ingest_pipeline.sources.inbox import FOLDERS, open_inbox
 from ingest_pipeline.store.direct import create_profile
 from ingest_pipeline.store.extractions import Selection
+from ingest_pipeline.terminal import BarProgress
 from tests.command_line import INGEST, Run, clean_environment, process, runner, words
 from tests.provider import Body, Provider, documents_of, find_something
 
@@ -204,6 +207,22 @@ def test_any_encoding_of_the_terminal_will_do(home: Path) -> None:
     done = process(home, "why", ANA, "location", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert (done.code, done.err) == (0, "")
     assert "Lisbon" in done.out
+
+
+def test_a_stage_that_is_stopped_shows_how_far_it_came() -> None:
+    """A warning stands above the bars, whole."""
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, width=100)
+    with BarProgress(console) as progress:
+        progress.start("reading crm", None)
+        progress.advance(3)
+        progress.start("reading chat", None)
+        progress.start("extracting", 2)
+        console.print("warning: nobody answers")
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.getvalue())
+    last = re.findall(r"(reading crm|reading chat|extracting) [^\r\n]* (\d/\d) ", text)[-3:]
+    assert last == [("reading crm", "3/3"), ("reading chat", "0/0"), ("extracting", "0/2")]
+    assert "warning: nobody answers\n" in shown.getvalue()
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------
