@@ -11,11 +11,13 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy.exc import OperationalError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -133,6 +135,22 @@ def test_an_address_tries_20_wrong_keys_a_minute_and_then_no_right_one(guesses: 
     rates = guesses.app.state.services.rates  # type: ignore[attr-defined]
     with pytest.raises(TooManyRequests):
         rates.take(RateKind.WRONG_KEY, "6.6.6.6")
+
+
+def test_a_wrong_key_that_cannot_be_counted_is_let_in_nowhere(guesses: TestClient) -> None:
+    class Lost:
+        def take(self, *_: object) -> None:
+            raise OperationalError("INSERT", {}, ValueError("6.6.6.6"))
+
+        def close(self) -> None: ...
+
+    services = guesses.app.state.services  # type: ignore[attr-defined]
+    guesses.app.state.services = replace(services, rates=Lost())  # type: ignore[attr-defined]
+    response = tried(guesses, "6.6.6.6", "wrong")
+    guesses.app.state.services = services  # type: ignore[attr-defined]
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "internal_error")
+    assert response.headers["Retry-After"]
+    assert "Content-Security-Policy" in response.headers
 
 
 def test_who_waited_may_try_again() -> None:

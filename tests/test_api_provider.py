@@ -1,10 +1,13 @@
 """Texts that a model extracts, over real connections: a provider that fails, two that ask about one text at once."""
 
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -109,6 +112,25 @@ def test_so_is_one_that_nobody_asks_again_for_now(
             response = asked(url, "/api/profiles/ana/ingest", {"data": text})
             failed(app, response, text, status, code, reason)
         assert len(provider.seen) == bool(behaviour)
+
+
+def test_a_client_that_goes_away_loses_nothing(database_url: str, tmp_path: Path) -> None:
+    """Its text is extracted and folded all the same."""
+    held = Held()
+    with Provider(answer=held) as provider, listening(database_url, tmp_path, **model_of(provider)) as (url, app):
+        asked(url, "/api/profiles", {"externalId": "ana"})
+        client = HTTPConnection(urlsplit(url).netloc)
+        headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+        client.request("POST", "/api/profiles/ana/ingest", json.dumps({"data": SAID}), headers)
+        assert held.asked.wait(60)
+        client.close()
+        held.go.set()
+        engine: Engine = app.state.services.pipeline.engine
+        for _ in range(1_200):
+            if memories := load_facts(engine, find_profile(engine, "ana")).memories:
+                break
+            threading.Event().wait(0.05)
+        assert [proof.quote for memory in memories for proof in memory.proofs] == [SAID]
 
 
 @dataclass(frozen=True)

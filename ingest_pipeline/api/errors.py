@@ -82,6 +82,13 @@ def _upstream_failed(error: UpstreamFailed) -> JSONResponse:
     return JSONResponse(body, error.status, {"Retry-After": error.retry_after} if error.retry_after else None)
 
 
+def database_failed(error: DBAPIError) -> JSONResponse:
+    """Its own text may quote values: it is neither told nor logged."""
+    _log.error("the database failed: %s", type(error.orig).__name__)
+    body = error_body("the database failed; try again", "internal_error", "internal_error")
+    return JSONResponse(body, 503, {"Retry-After": str(RETRY_AFTER_S)})
+
+
 def install(app: FastAPI) -> None:
     """Every way in which a request can end badly has the one shape."""
 
@@ -91,10 +98,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(DBAPIError)
     async def _on_database(_request: Request, error: DBAPIError) -> JSONResponse:
-        # Its text may quote values.
-        _log.error("the database failed: %s", type(error.orig).__name__)
-        body = error_body("the database failed; try again", "internal_error", "internal_error")
-        return JSONResponse(body, 503, {"Retry-After": str(RETRY_AFTER_S)})
+        return database_failed(error)
 
     @app.exception_handler(RequestValidationError)
     async def _on_validation(_request: Request, error: RequestValidationError) -> JSONResponse:
