@@ -28,13 +28,14 @@ from ingest_pipeline.documents import Source
 from ingest_pipeline.partitions import Partitioning
 from ingest_pipeline.progress import Progress
 from ingest_pipeline.settings import unknown_variables
+from ingest_pipeline.sources import folder_options
 from ingest_pipeline.sources.inbox import FOLDERS
 from ingest_pipeline.store.audits import count_failed
 from ingest_pipeline.store.counts import load_failed_in_run
 from ingest_pipeline.store.direct import profile_of_document
 from ingest_pipeline.store.extractions import Reextract, Selection
 from ingest_pipeline.store.lookup import check_profiles
-from ingest_pipeline.store.overview import load_overview
+from ingest_pipeline.store.overview import load_overview, load_rejected_in
 from ingest_pipeline.store.summaries import ask_again
 from resources.failures import reported
 from resources.inbox import InboxResource
@@ -191,7 +192,8 @@ def _build_ops(partitioning: Partitioning) -> list[dg.OpDefinition]:
 
     @dg.op(
         ins=_NOTHING,
-        description="Asset checks; fails the run when documents failed in it. Re-executed, it tries those again first.",
+        description="Asset checks; fails the run when documents failed in it or a folder of the inbox was not read. "
+        "Re-executed, it tries the documents again first.",
     )
     def verdict_op(
         context: dg.OpExecutionContext, store: StoreResource, llm: LlmResource, progress: dg.ResourceParam[Progress]
@@ -202,15 +204,24 @@ def _build_ops(partitioning: Partitioning) -> list[dg.OpDefinition]:
         overview = load_overview(store.engine, rejected_limit=0)
         context.log_event(dg.AssetObservation(DIRECT.key, metadata=source_metadata(overview, Source.DIRECT)))
         failed = count_failed(store.engine, context.run.run_id)
+        problems = _unread_folders(context, store)
         if failed:
-            raise dg.Failure(
-                description=f"{sum(failed.values())} documents failed, everything else is done; "
-                "`ingest status` lists the reasons, `ingest retry` or the next run tries them again",
-                metadata={"reasons": failure_table(failed)},
-                allow_retries=False,
+            problems.append(
+                f"{sum(failed.values())} documents failed, everything else is done; "
+                "`ingest status` lists the reasons, `ingest retry` or the next run tries them again"
             )
+        if problems:
+            metadata = {"reasons": failure_table(failed)} if failed else {}
+            raise dg.Failure(description="; ".join(problems), metadata=metadata, allow_retries=False)
 
     return [sync_op, extract_op, text_extract_op, tables_op, verdict_op]
+
+
+def _unread_folders(context: dg.OpExecutionContext, store: StoreResource) -> list[str]:
+    """The inbox's folders that this run, or the one it re-executes, did not read, and what is wrong in their settings."""
+    runs = [run for run in (context.run.run_id, context.run.parent_run_id) if run]
+    names = [f"{source.value}/{folder_options.NAME}" for source in FOLDERS]
+    return [f"{unit.file}: {unit.reason}" for unit in load_rejected_in(store.engine, names, runs)]
 
 
 def _extract(

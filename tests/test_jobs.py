@@ -127,6 +127,21 @@ def test_bad_document_fails_its_partition_and_nothing_else(place: Workplace) -> 
     assert set(place.status("extractions").values()) == {"MATERIALIZED"}
 
 
+def test_a_folder_that_is_not_read_fails_the_run_at_its_end(place: Workplace, tmp_path: Path) -> None:
+    """By one line, after everything else is done; the night after the settings were corrected reads it."""
+    for folder, content in (("chat", "timezone: Europe\n"), ("email", "staff: [Sam Roe]\n")):
+        (tmp_path / "inbox" / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "inbox" / folder / "_source.yaml").write_text(content)
+    result = place.run()
+    assert failure(result) == (
+        "verdict_op",
+        "chat/_source.yaml: timezone must be an IANA zone such as Europe/Berlin; nothing in chat/ was read",
+    )
+    assert partitions(result, "traits") == keys(place, ANA, BEN, CYD)
+    (tmp_path / "inbox" / "chat" / "_source.yaml").unlink()
+    assert place.run().success
+
+
 def test_checks_are_evaluated_in_the_run(place: Workplace) -> None:
     """They show on the assets' Checks tab although an op job has no checks of its own."""
     place.stumble("fail:plumber")

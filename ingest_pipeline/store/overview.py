@@ -1,5 +1,6 @@
 """The state of everything in one view: what is in the store, what is pending, what failed, what was spent."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ from sqlalchemy import Engine, case, func, select
 
 from ingest_pipeline.llm.tables import LlmCallRow
 from ingest_pipeline.store.audits import count_failed
+from ingest_pipeline.store.documents import file_id
 from ingest_pipeline.store.engine import reading
 from ingest_pipeline.store.profiles import count_unfolded
 from ingest_pipeline.store.summaries import count_due, count_summaries
@@ -147,6 +149,18 @@ def _load_sources(connection: Any) -> tuple[SourceOverview, ...]:
         )
         for source in sorted({*documents, *tallies})
     )
+
+
+def load_rejected_in(engine: Engine, files: Iterable[str], runs: Collection[str]) -> list[RejectedUnit]:
+    """What was rejected in these files (names) by one of the runs."""
+    query = (
+        select(FileRow.name, Rejection.position, Rejection.reason)
+        .join(FileRow, FileRow.id == Rejection.file_id)
+        .where(FileRow.id.in_([file_id(name) for name in files]), Rejection.run_id.in_(runs))
+        .order_by(FileRow.name, Rejection.position)
+    )
+    with reading(engine) as connection:
+        return [RejectedUnit(*row) for row in connection.execute(query)]
 
 
 def _load_rejected(connection: Any, limit: int) -> tuple[RejectedUnit, ...]:
