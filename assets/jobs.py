@@ -218,7 +218,7 @@ def _build_ops(partitioning: Partitioning) -> list[dg.OpDefinition]:
 
 
 def _unread_folders(context: dg.OpExecutionContext, store: StoreResource) -> list[str]:
-    """The inbox's folders that this run, or the one it re-executes, did not read, and what is wrong in their settings."""
+    """The inbox's folders that this run, or the one it re-executes, did not read, with the reason."""
     runs = [run for run in (context.run.run_id, context.run.parent_run_id) if run]
     names = [f"{source.value}/{folder_options.NAME}" for source in FOLDERS]
     return [f"{unit.file}: {unit.reason}" for unit in load_rejected_in(store.engine, names, runs)]
