@@ -279,7 +279,7 @@ def _extract(where: Engine | Connection, pipeline: Pipeline, document: Document)
     try:
         (extraction,) = extractor.extract([document])
     except LlmStopped as stopped:
-        raise ExtractionError(stopped.code, f"{stopped}; {_kept(document.id)}", document.id) from stopped
+        raise ExtractionError(stopped.code, f"{stopped.for_callers}; {_kept(document.id)}", document.id) from stopped
     if extraction.status is Status.FAILED:
         save_extractions(where, [extraction], extractor.fingerprint, extractor.model, run_id=None)
         reason = extraction.reason or "unknown"

@@ -25,7 +25,7 @@ from ingest_pipeline.errors import ConfigurationError, ExtractionError, InvalidI
 from ingest_pipeline.extraction.base import Extraction, Extractor, Status
 from ingest_pipeline.extraction.offline import OfflineExtractor
 from ingest_pipeline.extraction.traits import load_traits
-from ingest_pipeline.llm.errors import BudgetExhausted
+from ingest_pipeline.llm.errors import BudgetExhausted, ProviderUnavailable
 from ingest_pipeline.pipeline import Pipeline
 from ingest_pipeline.settings import load_settings
 from ingest_pipeline.store.audits import audit_evidence
@@ -277,6 +277,15 @@ def test_a_stop_of_all_calls_keeps_the_text_pending(pipeline: Pipeline, person: 
     assert failed.value.reason == "budget"
     with pipeline.engine.connect() as connection:
         assert connection.execute(text("SELECT state FROM documents")).scalars().all() == ["pending"]
+
+
+def test_who_calls_is_not_told_where_the_provider_is(pipeline: Pipeline, person: str, extractor: Counting) -> None:
+    """Only who runs the server reads it, in its log."""
+    extractor.stopped = ProviderUnavailable("m", 30.0, "m at http://llm.internal:9")
+    assert "llm.internal" in str(extractor.stopped)
+    with pytest.raises(ExtractionError, match="of m has given no answer, or errors, for 30 s") as failed:
+        ingest_text(pipeline, person, said(MOVED))
+    assert "llm.internal" not in str(failed.value)
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------

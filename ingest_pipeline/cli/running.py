@@ -161,7 +161,9 @@ def _sync(settings: Settings, run_config: dict[str, Json], as_json: bool, job: s
     if as_json:
         print_json({"run": asdict(outcome), "status": asdict(overview)})
     elif done:
-        console.print(sync_table(outcome.metadata))
+        read = sync_table(outcome.metadata)
+        if read.row_count:
+            console.print(read)
         say(f"{overview.profiles:,} profiles with {overview.traits:,} traits and {overview.memories:,} memories")
         unknown = sum(values.get("files_unrecognised", 0) for values in outcome.metadata.values())
         if unknown:

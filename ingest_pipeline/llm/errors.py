@@ -40,6 +40,11 @@ class LlmStopped(ConfigurationError):
         super().__init__(message)
         self.model = model
 
+    @property
+    def for_callers(self) -> str:
+        """For those who call over HTTP: without addresses inside."""
+        return str(self)
+
 
 class CredentialsRejected(LlmStopped):
     """HTTP 401 or 403, or no key to ask with."""
@@ -116,6 +121,10 @@ class ProviderUnavailable(LlmStopped):
             model, f"the provider of {place or model} has given no answer, or errors{lasted}; run again later{check}"
         )
         self.seconds = seconds
+
+    @property
+    def for_callers(self) -> str:
+        return str(ProviderUnavailable(self.model, self.seconds))
 
 
 class BatchUnsupported(LlmStopped):
