@@ -227,6 +227,7 @@ EXPORTED_AGAIN: dict[str, tuple[Files, str, dict[str, list[str]], int]] = {
     "without anybody": (note(), "acme", BOTH, 0),
     "without the note": ({"notes.csv": b"Record ID,Note body,Associated Contact IDs\n"}, "acme", BOTH, 0),
     "elsewhere": (note(1), "other", BOTH, 0),
+    "with a spoiled id": ({"notes.csv": note(1)["notes.csv"].replace(b",1,", b",1;1.5E+10,")}, "acme", BOTH, 0),
     "damaged": ({"notes.csv": note(1)["notes.csv"] + b'7,"never closed\n'}, "acme", BOTH, 0),
 }
 

@@ -19,6 +19,9 @@ from ingest_pipeline.store.engine import reading, write
 from ingest_pipeline.store.tables import DocumentRow
 from ingest_pipeline.store.upsert import IN_LIST, batches
 
+BAD_LINKS = (": not an id", ": not a number")
+"""How readers' warnings end that tell of people whom they could not make out."""
+
 _NEVER = datetime.min.replace(tzinfo=UTC).isoformat()
 _PAGE = 5_000
 
@@ -38,6 +41,8 @@ class Named:
         self._rows.close()
 
     def add(self, records: Sequence[Record]) -> None:
+        """Those whose people could not all be read say nothing of who is not among them."""
+        records = [record for record in records if not _is_uncertain(record)]
         self._rows.executemany(
             "INSERT INTO record VALUES (?, ?) "
             "ON CONFLICT (record) DO UPDATE SET modified = max(modified, excluded.modified)",
@@ -74,6 +79,10 @@ def withdraw(engine: Engine, named: Named, files: Iterable[str], now: datetime) 
                     write(engine, lambda writing, gone=gone: supersede(writing, gone, now))  # type: ignore[misc]
                 count += len(gone)
     return count
+
+
+def _is_uncertain(record: Record) -> bool:
+    return any(str(warning).endswith(BAD_LINKS) for warning in record.metadata.get("warnings", ()))
 
 
 def _digest(*parts: str) -> bytes:
