@@ -41,10 +41,12 @@ AIMS = {
     **dict.fromkeys(TABLES, 0.4),
     **dict.fromkeys((*JSON_FILES, *JSON_LINES), 0.6),
 }
-"""Of the bare library's speed. Mail and most chats reach them. Tables do not (0.08 to 0.2), nor do desks, JSON Lines and
-Facebook (0.13 to 0.35): the library makes a list of strings or a dict in 1 to 3 µs, in which no record with people, roles,
-dates and checked identifiers can be made in Python. They take 10 to 25 µs a row, which is a small part of what storing
-and extracting it takes. WhatsApp's files have no library; they are compared with a search for their headers."""
+"""Of the bare library's speed. WhatsApp's files have no library; they are compared with a search for their headers.
+
+Mail and most chats reach them. Tables do not (0.08 to 0.2), nor do desks, JSON Lines and Facebook (0.13 to 0.35): the
+library makes a list of strings or a dict in 1 to 3 µs, in which Python makes no record with people, roles, dates and
+checked identifiers. These take 10 to 25 µs, a small part of what storing and extracting them takes.
+"""
 
 FORMATS = tuple(
     name for name in (*AIMS, "whatsapp") if name != "msg" or importlib.util.find_spec("olefile") is not None
