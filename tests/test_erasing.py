@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace as replace_
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +31,17 @@ from ingest_pipeline.llm.database import Database
 from ingest_pipeline.llm.exchange import ProviderReply
 from ingest_pipeline.llm.tables import LlmBatchDocumentRow, LlmBatchItemRow, LlmBatchRow, LlmCacheRow, LlmCallRow
 from ingest_pipeline.progress import LogProgress
+from ingest_pipeline.proxy.said import read_said
 from ingest_pipeline.remnants import Needles, strings
 from ingest_pipeline.store import erasure
 from ingest_pipeline.store.audit_log import Via, load_audit_log
 from ingest_pipeline.store.audits import audit_evidence
 from ingest_pipeline.store.base import Base
-from ingest_pipeline.store.direct import create_profile
+from ingest_pipeline.store.conversations import save_said
+from ingest_pipeline.store.direct import create_profile, save_given
 from ingest_pipeline.store.documents import file_id, load_files, save_records, save_rejections
 from ingest_pipeline.store.edits import Draft, hold_profile, save_edits
-from ingest_pipeline.store.engine import open_engine
+from ingest_pipeline.store.engine import open_engine, write
 from ingest_pipeline.store.erased import allow_return, watch_erased
 from ingest_pipeline.store.extractions import save_extractions
 from ingest_pipeline.store.lookup import find_profile
@@ -57,6 +60,7 @@ from ingest_pipeline.store.tables import (
     Rejection,
     TraitRow,
 )
+from ingest_pipeline.store.texts import GivenText
 from tests.builders import (
     add_file,
     contact,
@@ -468,6 +472,29 @@ def test_texts_given_directly_are_refused(engine: Engine) -> None:
             create_profile(engine, external_id)
         assert error.value.code == "profile_erased"
     assert create_profile(engine, "customer-2")
+
+
+def test_texts_about_others_are_stored_without_the_erased(engine: Engine) -> None:
+    """The same call as before the erasure brings nobody back, and is the same document; a new one comes blanked."""
+    ben = create_profile(engine, "ben")
+    given = GivenText(ben, SAID_OF_ANA, day(1), "mail of ana@x.example", {"cc": ["Ana Ferreira"]})
+    before = write(engine, lambda connection: save_given(connection, given))
+    sync(engine, record(ana()))
+    remove(engine)
+    blanked = SAID_OF_ANA.replace("Ana Ferreira", BLANK * 12).replace(ANA, BLANK * 13)
+    for text in (given, replace_(given, text=f"{SAID_OF_ANA} Really.")):
+        document = write(engine, lambda connection, text=text: save_given(connection, text))
+        (row,) = rows(engine, DocumentRow, id=document)
+        assert row.text.removesuffix(" Really.") == blanked
+        assert row.metadata == {"source": f"mail of {BLANK * 13}", "metadata": {"cc": [BLANK * 12]}}
+        assert (document == before) is (text is given)
+    (said,) = read_said("ben", [{"role": "user", "content": SAID_OF_ANA}])
+    save_said(engine, ben, [said], {"metadata": {"note": ANA}}, day(2))
+    assert rows(engine, DocumentRow, id=said.id)[0].metadata == {"metadata": {"note": BLANK * 13}}
+    assert len(rows(engine, DocumentRow)) == 3
+
+
+SAID_OF_ANA = "Ana Ferreira (ana@x.example) sent me. I live in Oslo."
 
 
 def test_a_line_that_names_the_erased_profile_by_its_id_makes_no_other(engine: Engine) -> None:

@@ -80,7 +80,8 @@ def save_said(
         holder = hold_profile(connection, profile_id)
         erased = load_erased(connection)
         blank = erased.blank if erased else str
-        shared = {"profile_id": holder, "given_to": profile_id, "metadata": dict(metadata), "definitions": definitions}
+        kept = erased.blank_json(dict(metadata)) if erased else dict(metadata)
+        shared = {"profile_id": holder, "given_to": profile_id, "metadata": kept, "definitions": definitions}
         rows = [_row(each, blank(each.text), now, now - (latest - each.position) * _TICK) | shared for each in said]
         upsert(connection, DocumentRow, rows)
 

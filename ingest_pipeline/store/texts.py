@@ -8,9 +8,11 @@ from typing import Any
 from sqlalchemy import Connection, delete, select, update
 
 from ingest_pipeline.documents import Json, Role, Segment, Source, content_hash, stable_id
+from ingest_pipeline.erased import Erased
 from ingest_pipeline.extraction.definitions import merged
 from ingest_pipeline.llm.tables import LlmBatchDocumentRow
 from ingest_pipeline.store.documents import segment_json
+from ingest_pipeline.store.erased import load_erased
 from ingest_pipeline.store.people import mark_changed
 from ingest_pipeline.store.tables import DocumentRow, Profile
 from ingest_pipeline.store.upsert import IN_LIST, batches, select_in, upsert
@@ -50,11 +52,12 @@ def save_texts(connection: Connection, texts: Sequence[GivenText]) -> list[str |
     """Store texts; their document ids, None for those whose profile is gone.
 
     The same text again has the source and metadata of the latest call. What an earlier call wanted folded in stays so:
-    asking for less takes nothing back. With other trait definitions than before it is to be extracted once more.
+    asking for less takes nothing back. With other trait definitions than before it is to be extracted once more. Where
+    erased people occur in it there are blanks; a text that was blanked when they went is still the same.
     """
-    now = datetime.now(UTC)
+    now, erased = datetime.now(UTC), load_erased(connection)
     living = _hold(connection, {text.profile_id for text in texts})
-    given = [_row(text, living[text.profile_id], now) if text.profile_id in living else None for text in texts]
+    given = [_row(text, living[text.profile_id], now, erased) if text.profile_id in living else None for text in texts]
     rows: dict[str, dict[str, Any]] = {}
     for row in given:
         if row is not None:
@@ -74,20 +77,23 @@ def save_texts(connection: Connection, texts: Sequence[GivenText]) -> list[str |
     return [None if row is None else str(row["id"]) for row in given]
 
 
-def _row(given: GivenText, living: str, now: datetime) -> dict[str, Any]:
-    segments = given.segments or (Segment(0, len(given.text), Role.SUBJECT),)
-    digest = content_hash(given.text, segments)
+def _row(given: GivenText, living: str, now: datetime, erased: Erased | None) -> dict[str, Any]:
+    text, segments = given.text, given.segments or (Segment(0, len(given.text), Role.SUBJECT),)
+    metadata: dict[str, Json] = {"source": given.source, "metadata": given.metadata}
+    digest = content_hash(text, segments)
+    if erased is not None:
+        text, segments = erased.blank_text(text, segments, None)
+        metadata = erased.blank_json(metadata)
     record_key = stable_id("direct", given.profile_id, digest)
     document_id = stable_id("document", record_key, digest)
     return {
         "id": document_id, "record_key": record_key, "identifier_id": None, "profile_id": living,
         "source": Source.DIRECT.value, "origin": given.origin, "kind": given.kind, "native_id": document_id,
-        "text": given.text, "segments": [segment_json(segment) for segment in segments],
-        "metadata": {"source": given.source, "metadata": given.metadata}, "occurred_at": given.occurred_at,
-        "modified_at": None, "content_hash": digest, "file_id": None, "position": None, "superseded_at": None,
-        "state": "pending", "fingerprint": None, "wanted": given.wanted, "given_to": given.profile_id,
-        "definitions": given.definitions,
-        "created_at": now, "run_id": None,
+        "text": text, "segments": [segment_json(segment) for segment in segments],
+        "metadata": metadata, "occurred_at": given.occurred_at, "modified_at": None,
+        "content_hash": content_hash(text, segments) if erased else digest, "file_id": None, "position": None,
+        "superseded_at": None, "state": "pending", "fingerprint": None, "wanted": given.wanted,
+        "given_to": given.profile_id, "definitions": given.definitions, "created_at": now, "run_id": None,
     }  # fmt: skip
 
 
