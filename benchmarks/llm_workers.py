@@ -31,9 +31,10 @@ from ingest_pipeline.llm.gcra import Rates
 from ingest_pipeline.llm.limits import open_limits
 from ingest_pipeline.llm.prices import Prices
 from ingest_pipeline.llm.settings import LlmSettings, ModelSettings
-from ingest_pipeline.store.documents import begin_files, file_id, save_records
+from ingest_pipeline.store.documents import save_records
 from ingest_pipeline.store.engine import open_engine
 from ingest_pipeline.store.extractions import Selection
+from ingest_pipeline.store.files import begin_files, file_id
 from ingest_pipeline.store.tables import Profile
 
 ROOT = Path(__file__).parent.parent

@@ -14,7 +14,8 @@ from ingest_pipeline.documents import Rejected, Source
 from ingest_pipeline.sources import folder_options, registry
 from ingest_pipeline.sources.base import HEAD_BYTES, Export, Reader, ReadOptions, SourceFile
 from ingest_pipeline.sources.inbox import Inbox, sha256
-from ingest_pipeline.store.documents import Saved, begin_files, file_id, load_files, save_files, save_rejections
+from ingest_pipeline.store.documents import Saved
+from ingest_pipeline.store.files import begin_files, file_id, load_files, save_files, save_rejections
 
 WHOLE = "file"
 """The position of a rejection that is about a file as a whole."""

@@ -21,7 +21,7 @@ from ingest_pipeline.sources.base import ReadOptions
 from ingest_pipeline.sources.imap import Folder, fetch_after, look_at, open_account
 from ingest_pipeline.sources.imap_account import ImapAccount
 from ingest_pipeline.sources.signatures import Once
-from ingest_pipeline.store.documents import begin_files, drop_rejections, file_id, load_file, save_files
+from ingest_pipeline.store.files import begin_files, drop_rejections, file_id, load_file, save_files
 
 FORMAT = "imap"
 

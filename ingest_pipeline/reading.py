@@ -26,13 +26,8 @@ from ingest_pipeline.retention import cutoff_of, within
 from ingest_pipeline.sources import folder_options, registry
 from ingest_pipeline.sources.base import Export, ReadOptions, SourceFile
 from ingest_pipeline.sources.inbox import Inbox
-from ingest_pipeline.store.documents import (
-    begin_files,
-    forget_file,
-    save_files,
-    save_records,
-    save_rejections,
-)
+from ingest_pipeline.store.documents import save_records
+from ingest_pipeline.store.files import begin_files, forget_file, save_files, save_rejections
 from ingest_pipeline.store.withdrawing import Named, withdraw
 
 BATCH_RECORDS = 2_000

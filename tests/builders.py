@@ -9,8 +9,9 @@ from sqlalchemy import Engine, delete, select
 from ingest_pipeline.documents import Identifier, Person, Record, Role, Segment, Source
 from ingest_pipeline.store.base import Base
 from ingest_pipeline.store.direct import save_given
-from ingest_pipeline.store.documents import Saved, begin_files, file_id, save_records
+from ingest_pipeline.store.documents import Saved, save_records
 from ingest_pipeline.store.engine import reading, write
+from ingest_pipeline.store.files import begin_files, file_id
 from ingest_pipeline.store.tables import (
     AuditRow,
     DocumentRow,

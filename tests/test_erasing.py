@@ -39,11 +39,12 @@ from ingest_pipeline.store.audits import audit_evidence
 from ingest_pipeline.store.base import Base
 from ingest_pipeline.store.conversations import save_said
 from ingest_pipeline.store.direct import create_profile, save_given
-from ingest_pipeline.store.documents import file_id, load_files, save_records, save_rejections
+from ingest_pipeline.store.documents import save_records
 from ingest_pipeline.store.edits import Draft, hold_profile, save_edits
 from ingest_pipeline.store.engine import open_engine, write
 from ingest_pipeline.store.erased import allow_return, watch_erased
 from ingest_pipeline.store.extractions import save_extractions
+from ingest_pipeline.store.files import file_id, load_files, save_rejections
 from ingest_pipeline.store.lookup import find_profile
 from ingest_pipeline.store.proving import scan_files, scan_tables
 from ingest_pipeline.store.tables import (

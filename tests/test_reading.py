@@ -21,7 +21,8 @@ from ingest_pipeline.reading import BATCH_CHARS, BATCH_RECORDS, read_source
 from ingest_pipeline.sources import registry
 from ingest_pipeline.sources.base import ReadOptions, SourceFile
 from ingest_pipeline.sources.inbox import Inbox
-from ingest_pipeline.store.documents import Saved, begin_files
+from ingest_pipeline.store.documents import Saved
+from ingest_pipeline.store.files import begin_files
 from ingest_pipeline.store.tables import DocumentRow, FileRow, Rejection
 from tests.builders import record, rows
 

@@ -10,14 +10,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from ingest_pipeline.documents import Record, Rejected, Role, Segment, content_hash, stable_id
-from ingest_pipeline.store.documents import (
-    Saved,
-    load_documents,
-    save_rejections,
-    segment_from_json,
-    segment_json,
-)
+from ingest_pipeline.store.documents import Saved, load_documents, segment_from_json, segment_json
 from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.files import save_rejections
 from ingest_pipeline.store.tables import DocumentRow, Profile, Rejection
 from tests.builders import FILE, add_file, contact, day, empty, record, rows, save
 

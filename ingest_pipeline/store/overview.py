@@ -8,8 +8,8 @@ from sqlalchemy import Engine, case, func, select
 
 from ingest_pipeline.llm.tables import LlmCallRow
 from ingest_pipeline.store.audits import count_failed
-from ingest_pipeline.store.documents import file_id
 from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.files import file_id
 from ingest_pipeline.store.profiles import count_unfolded
 from ingest_pipeline.store.summaries import count_due, count_summaries
 from ingest_pipeline.store.tables import (
