@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import structs
-from sqlalchemy import Connection, Engine, delete, func, select, update
+from sqlalchemy import Connection, Engine, delete, select, update
 
 from ingest_pipeline.documents import Identifier, Person, Record
 from ingest_pipeline.erased import Erased, Mark, Traces, digest, identifier_mark, speaker_mark
@@ -40,21 +40,25 @@ def watch_erased(engine: Engine, key: ErasureKey) -> None:
 
 @dataclass(slots=True)
 class _Watch:
-    """The marks as last loaded. They are loaded again when their number or the latest time is another."""
+    """The marks as last loaded. They are loaded again when their version is another."""
 
     key: ErasureKey
-    version: tuple[int, datetime | None] = (0, None)
+    version: str | None = None
     erased: Erased | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-_VERSION = select(func.count(), func.max(ErasedRow.erased_at))
+_MARKS = "erased"
+"""The row of ``store_state`` that is another after every change of the marks, so that nobody counts them for each text
+that is stored; none while there are no marks."""
+
+_VERSION = select(StateRow.value).where(StateRow.name == _MARKS)
 
 
 def load_erased(connection: Connection) -> Erased | None:
     """Who was erased; None when nobody was. Raises ConfigurationError when the key is missing or another one."""
-    version = tuple(connection.execute(_VERSION).one())
-    if not version[0]:
+    version = connection.execute(_VERSION).scalar()
+    if version is None:
         return None
     watch = _watch(connection)
     with watch.lock:
@@ -106,6 +110,11 @@ def begin_erasure(connection: Connection, traces: Traces, profiles: Iterable[str
 def _save_marks(connection: Connection, key: bytes, marks: dict[Mark, str], now: datetime) -> None:
     rows = [{"digest": digest(key, mark).hex(), "erasure_id": i, "erased_at": now} for mark, i in marks.items()]
     upsert(connection, ErasedRow, rows)
+    _set_version(connection)
+
+
+def _set_version(connection: Connection) -> None:
+    upsert(connection, StateRow, [{"name": _MARKS, "value": uuid.uuid4().hex}], update=("value",))
 
 
 def allow_return(engine: Engine, reference: str) -> int:
@@ -116,13 +125,17 @@ def allow_return(engine: Engine, reference: str) -> int:
 
     def allow(connection: Connection) -> int:
         lock_identities(connection)
-        if connection.execute(select(func.count()).select_from(ErasedRow)).scalar_one():
+        if connection.execute(_VERSION).scalar() is not None:
             key = _checked_key(connection, _watch(connection).key.load())
             digests = {digest(key, mark).hex() for mark in reference_marks(reference)}
             found = {row.erasure_id for row in select_in(connection, select(ErasedRow), ErasedRow.digest, digests)}
             if found:
                 gone = connection.execute(delete(ErasedRow).where(ErasedRow.erasure_id.in_(found))).rowcount
                 connection.execute(update(FileRow).values(read_with=""))
+                if connection.execute(select(ErasedRow.digest).limit(1)).first() is None:
+                    connection.execute(delete(StateRow).where(StateRow.name == _MARKS))
+                else:
+                    _set_version(connection)
                 return int(gone)
         raise InvalidInput("not_erased", "nobody with this identifier was erased, or their return is allowed already")
 

@@ -392,7 +392,8 @@ class ErasureRow(Base):
 
 
 class StateRow(Base):
-    """A fact about the store as a whole: ``fold`` is the fingerprint of the rules that all profiles were folded by."""
+    """A fact about the store as a whole: ``fold`` is the fingerprint of the rules that all profiles were folded by,
+    ``erased`` another one after each change of that table, ``erasure_key`` tells its key from others."""
 
     __tablename__ = "store_state"
 

@@ -1,6 +1,7 @@
 """What people are called by their own words stands with their profile, where lists and searches find it.
 
-And what was extracted in the last minute is found without looking at all that ever was; erasures that are not done yet.
+And what was extracted in the last minute is found without looking at all that ever was; erasures that are not done yet;
+the version of the marks of who was erased.
 """
 
 import sqlalchemy as sa
@@ -22,6 +23,7 @@ def upgrade() -> None:
     op.add_column("profiles", sa.Column("told_name", sa.String(), nullable=True))
     value = "json_extract(value, '$')" if op.get_bind().dialect.name == "sqlite" else "value #>> '{}'"
     op.execute(TOLD.format(value=value))
+    op.execute("INSERT INTO store_state (name, value) SELECT 'erased', '0003' WHERE EXISTS (SELECT 1 FROM erased)")
     op.create_index("ix_extractions_extracted_at", "extractions", ["extracted_at"])
     op.create_table(
         "erasures",
@@ -35,6 +37,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute("DELETE FROM store_state WHERE name = 'erased'")
     op.drop_table("erasures")
     op.drop_index("ix_extractions_extracted_at", "extractions")
     op.drop_column("profiles", "told_name")
