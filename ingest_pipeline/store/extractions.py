@@ -1,7 +1,7 @@
 """Extractions and observations: what is still to be done, and the outcomes."""
 
 import json
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -171,13 +171,12 @@ def count_pending(engine: Engine, selection: Selection) -> tuple[int, int]:
 
 
 _IDS: BindParameter[list[str]] = bindparam("ids", expanding=True)
-_LOCKED = select(DocumentRow.id).order_by(DocumentRow.id).with_for_update(key_share=True)
+_LOCKED = select(DocumentRow.id, DocumentRow.profile_id).order_by(DocumentRow.id).with_for_update(key_share=True)
 _SETTLED = (
     update(DocumentRow)
     .where(DocumentRow.__table__.c.id.in_(_IDS))
     .values(state=bindparam("state"), fingerprint=bindparam("fingerprint"))
 )
-_PROFILES = select(DocumentRow.profile_id).distinct()
 _CLAIMS = select(ObservationRow.id, ObservationRow.document_id).where(ObservationRow.superseded.is_(False))
 _NOT_IN_BATCH = delete(LlmBatchDocumentRow).where(LlmBatchDocumentRow.document_id.in_(_IDS))
 
@@ -196,18 +195,23 @@ def save_extractions(
 
     def save(connection: Connection) -> None:
         held = _hold(connection, [e.document_id for e in extractions])
-        _save(connection, [e for e in extractions if e.document_id in held], (fingerprint, model, now, run_id))
+        known = [e for e in extractions if e.document_id in held]
+        _save(connection, known, held, (fingerprint, model, now, run_id))
 
     write(where, save)
 
 
-def _hold(connection: Connection, documents: Sequence[str]) -> set[str]:
-    """Lock the documents (on SQLite the whole database is), always in one order, and return those that there are."""
-    return {row.id for row in select_in(connection, _LOCKED, DocumentRow.id, sorted(documents))}
+def _hold(connection: Connection, documents: Sequence[str]) -> dict[str, str]:
+    """Lock the documents (on SQLite the whole database is), always in one order: those that there are, with their
+    profiles."""
+    return {row.id: row.profile_id for row in select_in(connection, _LOCKED, DocumentRow.id, sorted(documents))}
 
 
 def _save(
-    connection: Connection, extractions: Sequence[Extraction], origin: tuple[str, str, datetime, str | None]
+    connection: Connection,
+    extractions: Sequence[Extraction],
+    profiles: Mapping[str, str],
+    origin: tuple[str, str, datetime, str | None],
 ) -> None:
     fingerprint = origin[0]
     finished = [e for e in extractions if e.status is not Status.FAILED]
@@ -228,8 +232,7 @@ def _save(
         for batch in batches((e.document_id for e in of), IN_LIST):
             connection.execute(_SETTLED, {"ids": batch, "state": state, "fingerprint": fingerprint})
     affected = superseded | {row["document_id"] for row in observations.values()}
-    profiles = select_in(connection, _PROFILES, DocumentRow.id, affected)
-    mark_changed(connection, {row.profile_id for row in profiles})
+    mark_changed(connection, {profiles[document] for document in affected})
     for batch in batches((e.document_id for e in extractions if e.reason != IN_BATCH), IN_LIST):
         connection.execute(_NOT_IN_BATCH, {"ids": batch})
 
