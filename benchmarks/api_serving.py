@@ -1,7 +1,6 @@
 """Servers, databases, the provider and the client as processes of their own, for ``api.py``."""
 
 import json
-import multiprocessing
 import os
 import socket
 import subprocess
@@ -10,7 +9,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +18,7 @@ from statistics import quantiles
 from typing import Any
 
 import psutil
-from pydantic import SecretStr
+from litellm_alone import calls_per_second
 from sqlalchemy import create_engine, text
 
 from ingest_pipeline.chunking import Span
@@ -29,13 +27,9 @@ from ingest_pipeline.extraction.prompt import Passage, system_message, user_mess
 from ingest_pipeline.extraction.schema import answer_format
 from ingest_pipeline.extraction.traits import load_traits
 from ingest_pipeline.llm.exchange import Message
-from ingest_pipeline.llm.gcra import Rates
-from ingest_pipeline.llm.settings import AnswerMode, ModelSettings
-from ingest_pipeline.llm.transport import LitellmTransport, ProviderCall
 
 ROOT = Path(__file__).parent.parent
 START_S = 180
-FORK = multiprocessing.get_context("fork")
 UNLIMITED = {"INGEST_API_RPM": "100000000", "INGEST_RPM": "100000000", "INGEST_TPM": "100000000000"}
 
 
@@ -160,26 +154,8 @@ def provider(**behaviour: Any) -> Iterator[str]:
 
 def rate_of_litellm(base_url: str, processes: int, threads: int, calls: int, data: str) -> float:
     """Calls per second of litellm with nothing around it, with the prompt that ``data`` makes: no server exceeds it."""
-    barrier = FORK.Barrier(processes + 1)
-
-    def run() -> None:
-        transport = LitellmTransport()
-        model = ModelSettings("openai/test", Rates(), base_url, SecretStr("benchmark"))
-        call = ProviderCall(model, _messages(data), answer_format(load_traits(None)), AnswerMode.SCHEMA)
-        transport.check(model)
-        transport.send(call)
-        barrier.wait()
-        with ThreadPoolExecutor(threads // processes) as pool:
-            list(pool.map(lambda _: transport.send(call), range(calls // processes)))
-
-    workers = [FORK.Process(target=run) for _ in range(processes)]
-    for worker in workers:
-        worker.start()
-    barrier.wait()
-    began = time.monotonic()
-    for worker in workers:
-        worker.join()
-    return calls / (time.monotonic() - began)
+    question = _messages(data), answer_format(load_traits(None))
+    return calls_per_second(base_url, processes, threads // processes, calls, lambda _: question)
 
 
 def _messages(data: str) -> tuple[Message, ...]:

@@ -1,17 +1,13 @@
 """Calls per second without a rate limit, beside those of litellm alone; for ``llm.py``."""
 
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from httpx import Limits
+from litellm_alone import Question, calls_per_second
 from llm_report import Figure, show
-from llm_workers import FORK, Plan, make_document, open_extractor, run_workers, setting
-from openai import DefaultHttpxClient, OpenAI
+from llm_workers import Plan, make_document, open_extractor, run_workers, setting
 
 from ingest_pipeline.chunking import Span
 from ingest_pipeline.extraction.prompt import Passage
-from ingest_pipeline.llm.transport import load_litellm
 
 
 def throughput(postgresql: bool) -> None:
@@ -22,7 +18,7 @@ def throughput(postgresql: bool) -> None:
         for _ in range(rounds):
             with setting(postgresql, latency_s=0.2) as (plan, _):
                 plan = replace(plan, documents=calls, threads=threads, concurrency=64, sentences=3)
-                bare_s += bare_litellm(plan, processes)
+                bare_s += calls / bare_litellm(plan, processes)
                 client_s += run_workers(plan, processes)[1]
         bare, rate, latency = rounds * calls / bare_s, rounds * calls / client_s, 64 / 0.2
         share = rate / min(bare, latency)
@@ -39,45 +35,16 @@ def throughput(postgresql: bool) -> None:
 
 
 def bare_litellm(plan: Plan, processes: int) -> float:
-    """Seconds that plain ``litellm.completion`` takes, with the same questions, threads, processes and server.
+    """Calls per second of litellm alone, with the same questions, threads, processes and server."""
+    extractor = open_extractor(plan)
 
-    With an HTTP client of ours: those of litellm's own that it drops are closed while other threads use them.
-    """
-    barrier = FORK.Barrier(processes + 1)
+    def question(number: int) -> Question:
+        document = make_document(number, sentences=plan.sentences)
+        asked = extractor.request([Passage(document, Span(0, len(document.text)))])
+        assert asked.format is not None
+        return asked.messages, asked.format
 
-    def run() -> None:
-        extractor = open_extractor(plan)
-        model = extractor.client.settings.primary
-        extractor.check()
-        client = OpenAI(
-            api_key="benchmark", base_url=plan.base_url, max_retries=0,
-            http_client=DefaultHttpxClient(limits=Limits(max_connections=None)),
-        )  # fmt: skip
-
-        def ask(number: int) -> None:
-            document = make_document(number, sentences=plan.sentences)
-            question = extractor.request([Passage(document, Span(0, len(document.text)))])
-            assert question.format is not None
-            shape = {"name": question.format.name, "schema": question.format.schema, "strict": True}
-            litellm.completion(
-                model=model.name, api_base=plan.base_url, api_key="benchmark", client=client, temperature=0.0,
-                messages=[{"role": each.role, "content": each.content} for each in question.messages],
-                response_format={"type": "json_schema", "json_schema": shape}, max_tokens=model.max_output_tokens,
-                timeout=model.timeout_s, max_retries=0, num_retries=0,
-            )  # fmt: skip
-
-        ask(0)
-        barrier.wait()
-        with ThreadPoolExecutor(plan.threads) as pool:
-            list(pool.map(ask, range(plan.documents // processes)))
+    try:
+        return calls_per_second(plan.base_url, processes, plan.threads, plan.documents, question)
+    finally:
         extractor.close()
-
-    litellm = load_litellm()
-    workers = [FORK.Process(target=run) for _ in range(processes)]
-    for worker in workers:
-        worker.start()
-    barrier.wait()
-    began = time.monotonic()
-    for worker in workers:
-        worker.join()
-    return time.monotonic() - began
