@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from jsonschema import Draft202012Validator
+from sqlalchemy import QueuePool, create_engine
 
 from ingest_pipeline.api.openapi import status_of
 from ingest_pipeline.documents import Document
@@ -357,6 +358,21 @@ def test_without_its_database_the_server_is_alive_and_not_ready(
         assert response.headers["Retry-After"]
         assert "secret" not in response.text
         check_shape(document, "GET", path, response)
+
+
+def test_when_no_connection_is_free_in_time_one_may_try_again(client: TestClient, document: dict[str, Any]) -> None:
+    services = client.app.state.services  # type: ignore[attr-defined]
+    busy = create_engine(services.pipeline.engine.url, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=0)
+    client.app.state.services = replace(services, pipeline=replace(services.pipeline, engine=busy))  # type: ignore[attr-defined]
+    try:
+        with busy.connect():
+            response = client.get(ANA)
+    finally:
+        client.app.state.services = services  # type: ignore[attr-defined]
+        busy.dispose()
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "internal_error")
+    assert response.headers["Retry-After"]
+    check_shape(document, "GET", ANA, response)
 
 
 def test_a_text_whose_extraction_fails_is_kept_and_the_same_call_finishes_it(client: TestClient) -> None:

@@ -11,13 +11,12 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import text
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -28,6 +27,7 @@ from ingest_pipeline.api.wrong_keys import WrongKeys
 from ingest_pipeline.cli.serving import check_host
 from ingest_pipeline.errors import ConfigurationError, ExtractionError, InvalidInput, StoreUnavailable
 from ingest_pipeline.settings import load_settings
+from ingest_pipeline.store.engine import create_store_engine
 from tests.serving import KEY, serving
 
 
@@ -138,19 +138,16 @@ def test_an_address_tries_20_wrong_keys_a_minute_and_then_no_right_one(guesses: 
 
 
 def test_a_wrong_key_that_cannot_be_counted_is_let_in_nowhere(guesses: TestClient) -> None:
-    class Lost:
-        def take(self, *_: object) -> None:
-            raise OperationalError("INSERT", {}, ValueError("6.6.6.6"))
-
-        def close(self) -> None: ...
-
-    services = guesses.app.state.services  # type: ignore[attr-defined]
-    guesses.app.state.services = replace(services, rates=Lost())  # type: ignore[attr-defined]
-    response = tried(guesses, "6.6.6.6", "wrong")
-    guesses.app.state.services = services  # type: ignore[attr-defined]
-    assert (response.status_code, response.json()["error"]["code"]) == (503, "internal_error")
-    assert response.headers["Retry-After"]
-    assert "Content-Security-Policy" in response.headers
+    """Nor is a right one, where each request counts; the answer says to try again."""
+    limits = create_store_engine(guesses.app.state.services.pipeline.settings.limits_url)  # type: ignore[attr-defined]
+    with limits.begin() as connection:
+        connection.execute(text("DROP TABLE api_rates"))
+    limits.dispose()
+    for key, path in (("wrong", "/v1/models"), (KEY, "/api/profiles")):
+        response = tried(guesses, "6.6.6.6", key, path)
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "internal_error")
+        assert response.headers["Retry-After"]
+        assert "Content-Security-Policy" in response.headers
 
 
 def test_who_waited_may_try_again() -> None:

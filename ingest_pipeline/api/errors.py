@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoneFree
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -82,9 +83,10 @@ def _upstream_failed(error: UpstreamFailed) -> JSONResponse:
     return JSONResponse(body, error.status, {"Retry-After": error.retry_after} if error.retry_after else None)
 
 
-def database_failed(error: DBAPIError) -> JSONResponse:
-    """Its own text may quote values: it is neither told nor logged."""
-    _log.error("the database failed: %s", type(error.orig).__name__)
+def database_failed(error: DBAPIError | NoneFree) -> JSONResponse:
+    """It failed, or none of the connections to it was free in time. Its own text may quote values: it is neither told
+    nor logged."""
+    _log.error("the database failed: %s", type(error.orig if isinstance(error, DBAPIError) else error).__name__)
     body = error_body("the database failed; try again", "internal_error", "internal_error")
     return JSONResponse(body, 503, {"Retry-After": str(RETRY_AFTER_S)})
 
@@ -97,7 +99,8 @@ def install(app: FastAPI) -> None:
         return answer(error)
 
     @app.exception_handler(DBAPIError)
-    async def _on_database(_request: Request, error: DBAPIError) -> JSONResponse:
+    @app.exception_handler(NoneFree)
+    async def _on_database(_request: Request, error: DBAPIError | NoneFree) -> JSONResponse:
         return database_failed(error)
 
     @app.exception_handler(RequestValidationError)

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ingest_pipeline.api.errors import TooLarge, Unauthorised, answer, database_failed
+from ingest_pipeline.api.errors import NoneFree, TooLarge, Unauthorised, answer, database_failed
 from ingest_pipeline.api.rates import RateKind, RequestRates, TooManyRequests
 from ingest_pipeline.api.wrong_keys import WrongKeys
 from ingest_pipeline.errors import IngestError
@@ -70,7 +70,7 @@ class Guard:
         except IngestError as error:
             await answer(error)(scope, receive, _with_headers(scope, send))
             return
-        except DBAPIError as error:
+        except (DBAPIError, NoneFree) as error:
             await database_failed(error)(scope, receive, _with_headers(scope, send))
             return
         await self.app(scope, limited, _with_headers(scope, send))

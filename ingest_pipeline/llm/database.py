@@ -5,7 +5,6 @@ checks them here once; running them then takes a tenth of what ``Connection.exec
 is one writer at a time, the lock is held that much shorter. What waits for it there is done in one transaction.
 """
 
-import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,8 +12,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-from sqlalchemy import BindParameter, ClauseElement, Dialect, Engine, bindparam
+from sqlalchemy import BindParameter, ClauseElement, Dialect, Engine, PoolProxiedConnection, bindparam
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import DBAPIError
 
 from ingest_pipeline.errors import IngestError
 from ingest_pipeline.store.sqlite_queue import QueueingConnection
@@ -76,7 +76,7 @@ class Transaction:
 
 
 class Database:
-    """Used from several threads."""
+    """Used from several threads. What the driver raises reaches callers as SQLAlchemy's DBAPIError, as elsewhere."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -91,7 +91,7 @@ class Database:
         """What the work gives, once it is committed; what it raises takes back all that it did.
 
         On SQLite it shares a transaction with what else waits for one, and may be run a second time in one of its own:
-        it must change nothing but the database, and hold IngestError, TakenBack and the driver's errors only.
+        it must change nothing but the database, and raise IngestError, TakenBack and the driver's errors only.
         """
         if self.is_sqlite:
             return self._group.commit(work)
@@ -117,15 +117,31 @@ class Database:
 
     @contextmanager
     def _singly(self) -> Iterator[Transaction]:
-        connection = self.engine.raw_connection()
-        driver: Any = connection.driver_connection
+        with self._connected() as connection:
+            driver: Any = connection.driver_connection
+            try:
+                driver.autocommit = True
+                yield Transaction(self, connection.cursor())
+            finally:
+                if not driver.closed:
+                    driver.autocommit = False
+
+    @contextmanager
+    def _connected(self) -> Iterator[PoolProxiedConnection]:
+        dialect, driver = self.engine.dialect, None
+        assert dialect.dbapi is not None
         try:
-            driver.autocommit = True
-            yield Transaction(self, connection.cursor())
-        finally:
-            if not driver.closed:
-                driver.autocommit = False
-            connection.close()
+            connection = self.engine.raw_connection()
+            driver = connection.dbapi_connection
+            try:
+                yield connection
+            finally:
+                # Returning a connection to the pool takes back what was not committed, and ends the turn.
+                connection.close()
+        except dialect.dbapi.Error as error:
+            if dialect.is_disconnect(error, driver, None):
+                self.engine.dispose()  # the others that wait in the pool are as dead
+            raise DBAPIError.instance(None, None, error, dialect.dbapi.Error, dialect=dialect) from error
 
     def prepared(self, statement: ClauseElement) -> _Prepared:
         """The statement, compiled once."""
@@ -147,21 +163,16 @@ class Database:
 
     @contextmanager
     def _transaction(self, begin: str | None, mutex: AbstractContextManager[object]) -> Iterator[Transaction]:
-        with mutex:
-            connection = self.engine.raw_connection()
-            try:
-                cursor = connection.cursor()
-                if self.is_sqlite and begin is not None:
-                    driver = connection.driver_connection
-                    if isinstance(driver, QueueingConnection):
-                        driver.wait_for_turn()
-                    cursor.execute(begin)
-                yield Transaction(self, cursor)
-                if begin is not None:
-                    connection.commit()
-            finally:
-                # Returning a connection to the pool takes back what was not committed, and ends the turn.
-                connection.close()
+        with mutex, self._connected() as connection:
+            cursor = connection.cursor()
+            if self.is_sqlite and begin is not None:
+                driver = connection.driver_connection
+                if isinstance(driver, QueueingConnection):
+                    driver.wait_for_turn()
+                cursor.execute(begin)
+            yield Transaction(self, cursor)
+            if begin is not None:
+                connection.commit()
 
 
 class _Work:
@@ -211,7 +222,7 @@ class _Group:
                     work.result = work.run(tx)
             for work in group:
                 work.done = True
-        except (IngestError, TakenBack, sqlite3.Error):
+        except (IngestError, TakenBack, DBAPIError):
             if len(group) < 2:
                 raise
         finally:
