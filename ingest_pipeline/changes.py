@@ -80,7 +80,10 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """An export to read, its files, and the ids of those of its folder that were read before, there still or not."""
+    """An export to read, its files, and the ids of those of its folder that were read before, there still or not.
+
+    ``earlier`` is empty when what is read ends nothing that was read before.
+    """
 
     export: Export
     files: list[Seen]
@@ -124,7 +127,7 @@ def changed_exports(
     earlier: dict[tuple[str, str], set[str]] = defaultdict(set)
     for row in known.values():
         reader = registry.BY_FORMAT.get(row.format)
-        if reader is not None and reader.by_folder:
+        if reader is not None and reader.names_everybody:
             earlier[row.format, row.name.rpartition("/")[0]].add(row.id)
     for (name, folder), files in sorted(groups.items()):
         if any(seen.changed for seen in files):

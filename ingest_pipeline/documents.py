@@ -50,6 +50,10 @@ EVIDENCE_ROLES = frozenset({Role.SUBJECT, Role.FIELD, Role.SIGNATURE, Role.NOTE}
 SIGNATURE_KIND = "signature"
 """``kind`` of a record that is read from many mails: its document is dated by the earliest."""
 
+WHOM, LINKED, PARTIAL = "people", "linked", "partial"
+"""Metadata on whom a record names: LINKED when some stand in a list or table of links, which another export of it may
+not have; PARTIAL when some could not be made out."""
+
 
 # What readers make hundreds of thousands of are msgspec structs: a frozen dataclass takes ten times as long to make.
 

@@ -27,7 +27,7 @@ from ingest_pipeline.sources import folder_options, registry
 from ingest_pipeline.sources.base import Export, ReadOptions, SourceFile
 from ingest_pipeline.sources.inbox import Inbox
 from ingest_pipeline.store.documents import save_records
-from ingest_pipeline.store.files import begin_files, forget_file, save_files, save_rejections
+from ingest_pipeline.store.files import begin_files, file_id, forget_file, save_files, save_rejections
 from ingest_pipeline.store.withdrawing import Named, withdraw
 
 BATCH_RECORDS = 2_000
@@ -82,11 +82,11 @@ def _reject_settings(engine: Engine, source: Source, name: str, report: ReadRepo
 def _groups(tasks: Iterable[Task]) -> Iterator[list[Task]]:
     """Exports that share batches: many small files, such as a Maildir's, would cost a few transactions each.
 
-    Those that were read before by the folder stand alone: what they no longer say is withdrawn.
+    Those of which something may be withdrawn stand alone.
     """
     group: list[Task] = []
     for task in tasks:
-        if task.earlier or sum(file.size for file in task.export.files) > SMALL_BYTES:
+        if _names_everybody(task) or sum(file.size for file in task.export.files) > SMALL_BYTES:
             yield [task]
             continue
         group.append(task)
@@ -95,6 +95,11 @@ def _groups(tasks: Iterable[Task]) -> Iterator[list[Task]]:
             group = []
     if group:
         yield group
+
+
+def _names_everybody(task: Task) -> bool:
+    """Whether people may be missing in it who were named before, in an earlier read or in another of its files."""
+    return registry.BY_FORMAT[task.export.format].names_everybody and bool(task.earlier or len(task.files) > 1)
 
 
 def _read_group(
@@ -120,18 +125,25 @@ def _read_group(
                 unread.update(file.name for file in task.export.files)
                 save_trouble(engine, task.export.files[0].name, error, report, run_id)
 
-    earlier = frozenset[str]().union(*(task.earlier for task in group))
+    ending = len(group) == 1 and _names_everybody(group[0])
     with Named() as named:
         for batch in _batches(items()):
             save_batch(engine, source, batch, counts, report, run_id, options)
-            if earlier:
+            if ending:
                 named.add([item for item in batch if isinstance(item, Record)])
             progress(batch[-1].file, len(batch))
         # What could not be read may be what said whom a record is about.
-        if earlier and not unread and not any(count.rejected for count in counts.values()):
-            report.withdrawn += withdraw(engine, named, earlier, datetime.now(UTC))
+        if ending and not unread and not any(count.rejected for count in counts.values()):
+            report.withdrawn += _withdraw(engine, named, group[0])
     done = [seen for seen in files if seen.file.name not in unread]
     save_files(engine, [file_row(seen, source, counts[seen.file.name], run_id) for seen in done])
+
+
+def _withdraw(engine: Engine, named: Named, task: Task) -> int:
+    if not task.earlier and not named.holds_versions():
+        return 0
+    files = task.earlier | {file_id(seen.file.name) for seen in task.files}
+    return withdraw(engine, named, files, datetime.now(UTC))
 
 
 def save_batch(

@@ -4,7 +4,6 @@ Changed files are read again and unchanged ones not opened; what was taken away 
 what was edited is replaced, the old version kept and its observations superseded.
 """
 
-import json
 import zipfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -14,21 +13,16 @@ import fsspec
 import pytest
 from sqlalchemy import Engine
 
-from ingest_pipeline.changes import ReadReport
-from ingest_pipeline.extracting import extract_pending
-from ingest_pipeline.extraction.offline import OfflineExtractor
-from ingest_pipeline.extraction.traits import load_traits
-from ingest_pipeline.folding import fold_profiles
 from ingest_pipeline.reading import read_source
 from ingest_pipeline.sources import registry
 from ingest_pipeline.sources.base import Reader
 from ingest_pipeline.sources.inbox import open_inbox
 from ingest_pipeline.store.documents import Saved
 from ingest_pipeline.store.engine import open_engine
-from ingest_pipeline.store.extractions import Selection
-from ingest_pipeline.store.tables import DocumentRow, FileRow, IdentifierRow, ObservationRow, TraitRow
+from ingest_pipeline.store.tables import DocumentRow, FileRow, ObservationRow, TraitRow
 from tests.builders import rows
-from tests.format_samples import BUILDERS, OPTIONS, Files, Said
+from tests.format_samples import BUILDERS, OPTIONS, Said
+from tests.placing import Place
 
 FORMATS = ("salesforce", "zendesk", "mapped", "mbox", "mail_zip", "slack", "telegram", "chatgpt")
 READERS = [registry.BY_FORMAT[name] for name in FORMATS]
@@ -38,38 +32,6 @@ EDITABLE = [reader for reader in READERS if reader.source != "email"]
 
 LISBON = Said("I live in Lisbon.")
 LATER = datetime(2024, 2, 3, 9, tzinfo=UTC)
-
-
-class Place:
-    """An inbox somewhere, with files that can be put and taken."""
-
-    def __init__(self, engine: Engine, url: str) -> None:
-        self.engine = engine
-        self.url = url
-        self.fs, self.root = fsspec.core.url_to_fs(url)
-
-    def put(self, reader: Reader, files: Files, folder: str = "acme") -> None:
-        for name, content in files.items():
-            path = f"{self.root}/{reader.source}/{folder}/{name}"
-            self.fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-            self.fs.pipe_file(path, content)
-
-    def take_away(self, reader: Reader) -> None:
-        self.fs.rm(f"{self.root}/{reader.source}", recursive=True)
-        self.fs.makedirs(f"{self.root}/{reader.source}", exist_ok=True)
-
-    def read(self, reader: Reader) -> ReadReport:
-        return read_source(self.engine, open_inbox(self.url), reader.source, OPTIONS)
-
-    def texts(self) -> list[str]:
-        """Of the current documents."""
-        return sorted(row.text for row in rows(self.engine, DocumentRow) if row.superseded_at is None)
-
-    def extract_and_fold(self) -> None:
-        schema = load_traits(None)
-        extractor = OfflineExtractor(schema)
-        list(extract_pending(self.engine, extractor, Selection(extractor.fingerprint)))
-        list(fold_profiles(self.engine, schema))
 
 
 @pytest.fixture
@@ -191,94 +153,6 @@ def test_an_edited_record_replaces_its_document(inbox: Place, reader: Reader) ->
     values = [row.value for row in rows(inbox.engine, TraitRow) if row.key == "location"]
     assert values == ["Porto"]
     assert [row for row in rows(inbox.engine, ObservationRow) if row.document_id == old[0].id], "kept for lineage"
-
-
-def note(*contacts: int, said: str = "Moved to Porto.", at: str = "2024-02-01 10:00") -> Files:
-    """A HubSpot note about these contacts, who are 1, 2 and 3."""
-    people = "".join(f"{n},Kim,kim{n}@x.example,2024-01-10 09:00\n" for n in (1, 2, 3))
-    listed = ";".join(map(str, contacts))
-    return {
-        "contacts.csv": f"Record ID,First Name,Email,Create Date\n{people}".encode(),
-        "notes.csv": (
-            "Record ID,Note body,Activity date,Associated Contact IDs,Last Modified Date\n"
-            f"9,{said},2024-02-01 09:00,{listed},{at}\n8,Likes tea.,2024-02-01 09:00,3,{at}\n"
-        ).encode(),
-    }
-
-
-def about(engine: Engine) -> dict[str, list[str]]:
-    """Text of a note → whom its current documents are about."""
-    identifiers = {row.id: row.value for row in rows(engine, IdentifierRow)}
-    found: dict[str, list[str]] = {}
-    for row in rows(engine, DocumentRow):
-        if row.kind == "note" and row.superseded_at is None:
-            found.setdefault(row.text, []).append(identifiers[row.identifier_id])
-    return {text: sorted(people) for text, people in found.items()}
-
-
-PORTO, TEA = "Moved to Porto.", {"Likes tea.": ["3"]}
-BOTH = {PORTO: ["1", "2"]}
-EXPORTED_AGAIN: dict[str, tuple[Files, str, dict[str, list[str]], int]] = {
-    "with fewer people": (note(1), "acme", {PORTO: ["1"]}, 1),
-    "with others": (note(3), "acme", {PORTO: ["3"]}, 2),
-    "with fewer people and another text": (note(2, said="In Faro."), "acme", {"In Faro.": ["2"]}, 1),
-    "under another name": ({"new.csv": note(1)["notes.csv"]}, "acme", {PORTO: ["1"]}, 1),
-    "older": (note(1, at="2024-01-15 10:00"), "acme", BOTH, 0),
-    "without anybody": (note(), "acme", BOTH, 0),
-    "without the note": ({"notes.csv": b"Record ID,Note body,Associated Contact IDs\n"}, "acme", BOTH, 0),
-    "elsewhere": (note(1), "other", BOTH, 0),
-    "with a spoiled id": ({"notes.csv": note(1)["notes.csv"].replace(b",1,", b",1;1.5E+10,")}, "acme", BOTH, 0),
-    "damaged": ({"notes.csv": note(1)["notes.csv"] + b'7,"never closed\n'}, "acme", BOTH, 0),
-}
-
-
-@pytest.mark.parametrize(("files", "folder", "expected", "withdrawn"), EXPORTED_AGAIN.values(), ids=EXPORTED_AGAIN)
-def test_a_record_about_other_people_than_before(
-    inbox: Place, files: Files, folder: str, expected: dict[str, list[str]], withdrawn: int
-) -> None:
-    """It ends for those whom the new version of the same export no longer names, and goes on when they are back."""
-    reader = registry.BY_FORMAT["hubspot"]
-    inbox.put(reader, note(1, 2))
-    inbox.read(reader)
-    assert about(inbox.engine) == BOTH | TEA
-    if "new.csv" in files:
-        inbox.take_away(reader)
-    inbox.put(reader, files, folder)
-    assert inbox.read(reader).withdrawn == withdrawn
-    assert about(inbox.engine) == expected | TEA
-    inbox.put(reader, note(1, 2, at="2024-03-01 10:00"), folder)
-    inbox.read(reader)
-    assert about(inbox.engine) == BOTH | TEA
-
-
-def test_rows_and_people_of_one_record_end_nothing_of_each_other(inbox: Place) -> None:
-    """Two rows about one visit, a ticket with two customers: read again they are what they were."""
-    visits = b"visit,nr,text\n1,5,Was there.\n1,6,Was there.\n2,5,Came back.\n"
-    mapping = b"files:\n  - {file: visits.csv, id: nr, record_id: visit, text: text, email: nr}\n"
-    people = [{"id": n, "name": f"Kim {n}", "email": f"kim{n}@x.example", "role": "end-user"} for n in (7, 8)]
-    comments = [
-        {"id": n, "author_id": n, "body": "Hello.", "public": True, "created_at": "2024-01-10T08:00:00Z"}
-        for n in (7, 8)
-    ]
-    ticket = {
-        "id": 3,
-        "requester_id": 7,
-        "subject": "Maps",
-        "requester": people[0],
-        "collaborator": people[1:],
-        "comments": comments,
-    }
-    for name, files in {
-        "mapped": {"visits.csv": visits, "mapping.yaml": mapping},
-        "zendesk": {"tickets.json": json.dumps({"tickets": [ticket]}).encode()},
-    }.items():
-        reader = registry.BY_FORMAT[name]
-        inbox.put(reader, files, name)
-        first = inbox.read(reader)
-        assert first.saved.new >= 2
-        inbox.put(reader, {file: content + b"\n" for file, content in files.items()}, name)
-        again = inbox.read(reader)
-        assert (again.saved.new, again.saved.replaced, again.withdrawn) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["with a Message-ID", "without"])

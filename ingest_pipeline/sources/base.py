@@ -86,6 +86,8 @@ class Reader:
     read: streams the export's items, in file order. A bad unit is yielded as ``Rejected`` and reading goes on;
         raises ``UnreadableFile`` only when nothing of the export can be used.
     by_folder: files of one folder are read together, because one table names what another refers to.
+    names_everybody: a record in a file names everybody whom it is about: who is not in its newest version any more is
+        no longer concerned.
     version: raise it when the output changes; files read with another version are read again.
     """
 
@@ -94,4 +96,5 @@ class Reader:
     detect: Callable[[SourceFile, bytes], bool]
     read: Callable[[Export, ReadOptions], Iterator[Item]]
     by_folder: bool = False
+    names_everybody: bool = False
     version: int = 1

@@ -230,4 +230,6 @@ def _portal_of(found: list[_Found]) -> str:
     return str(portals.pop()) if len(portals) == 1 else ""
 
 
-READER = Reader(format="hubspot", source=Source.CRM, detect=detect, read=read, by_folder=True, version=2)
+READER = Reader(
+    format="hubspot", source=Source.CRM, detect=detect, read=read, by_folder=True, names_everybody=True, version=2
+)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ingest_pipeline.documents import Json, Person, Role
+from ingest_pipeline.documents import LINKED, PARTIAL, WHOM, Json, Person, Role
 from ingest_pipeline.sources import hubspot_columns
 from ingest_pipeline.sources.crm_mail import add_own_words, is_automatic, plain_text
 from ingest_pipeline.sources.crm_records import email_addresses
@@ -141,7 +141,10 @@ class ActivityReader(RowReader):
         contacts = {found for entry in listed if (found := contact_id(entry))}
         if len(contacts) < len(listed):
             metadata.setdefault("warnings", []).append("associated_contact_ids: not a number")
-        contacts.update(self._sheet.joins.all(self._activity.joined_by, native))
+            metadata[WHOM] = PARTIAL
+        if linked := self._sheet.joins.all(self._activity.joined_by, native):
+            metadata.setdefault(WHOM, LINKED)
+            contacts.update(linked)
         return sorted(contacts)
 
     def _person(self, contact: str) -> Person:

@@ -7,7 +7,7 @@ users and leads are theirs, those of admins are staff's, their notes are about t
 import json
 from collections.abc import Iterator
 
-from ingest_pipeline.documents import Item, Json, Person, Rejected, Role, Skipped, Source
+from ingest_pipeline.documents import LINKED, WHOM, Item, Json, Person, Rejected, Role, Skipped, Source
 from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
 from ingest_pipeline.sources.columns import INTERCOM_CONTACT
 from ingest_pipeline.sources.crm_desk import Desk, Objects, read_desk
@@ -172,12 +172,15 @@ def _conversation(desk: Desk, file: TableFile, unit: Unit) -> Iterator[Item]:
     messages = in_order(_messages(desk, values, native))
     listed = object_in(values, "contacts")
     contacts = [id_in(each, "id") for each in list_in(listed, "contacts") if isinstance(each, dict)]
-    contacts += desk.joins.all("contact_of", native)
+    linked = desk.joins.all("contact_of", native)
+    contacts += linked
     people = {person: None for person in (*speakers(messages), *contacts) if person}
     if not people:
         desk.skip(file.file, "no_person")
         return
     metadata: dict[str, Json] = {"state": text_in(values, "state")}
+    if linked or len(messages) > 1:
+        metadata[WHOM] = LINKED
     created = desk.moment(values, metadata, "created_at")
     modified = desk.moment(values, {}, "updated_at")
     remark = text_in(object_in(values, "conversation_rating"), "remark") or text_in(
@@ -247,4 +250,4 @@ def _message(desk: Desk, part: Values) -> Message | None:
     return Message(speaker, name, body, role, id_in(part, "id"), desk.moment(part, {}, "created_at"))
 
 
-READER = Reader(format="intercom", source=Source.CRM, detect=detect, read=read, by_folder=True)
+READER = Reader(format="intercom", source=Source.CRM, detect=detect, read=read, by_folder=True, names_everybody=True)

@@ -9,7 +9,18 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from ingest_pipeline.documents import Identifier, Item, Json, Person, Rejected, Role, Skipped, Source
+from ingest_pipeline.documents import (
+    LINKED,
+    WHOM,
+    Identifier,
+    Item,
+    Json,
+    Person,
+    Rejected,
+    Role,
+    Skipped,
+    Source,
+)
 from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
 from ingest_pipeline.sources.columns import PIPEDRIVE_PERSON
 from ingest_pipeline.sources.crm_desk import Desk, Objects, read_desk
@@ -200,6 +211,8 @@ def _entry(desk: Desk, file: TableFile, unit: Unit, kind: str, native: str) -> I
         return Skipped(file.file, "person_without_id" if named else "no_person")
     text = TextBuilder()
     metadata: dict[str, Json] = {}
+    if list_in(values, "participants"):
+        metadata[WHOM] = LINKED
     if author := id_in(values, "user_id", "owner_id"):
         metadata["author_id"] = author
     if kind == "note":
@@ -228,4 +241,4 @@ def _activity_time(desk: Desk, values: Values, metadata: dict[str, Json]) -> dat
     return desk.moment(values, metadata, "add_time", "created")
 
 
-READER = Reader(format="pipedrive", source=Source.CRM, detect=detect, read=read, by_folder=True)
+READER = Reader(format="pipedrive", source=Source.CRM, detect=detect, read=read, by_folder=True, names_everybody=True)

@@ -162,4 +162,6 @@ def _org_of(table: TableFile, kind: str) -> str:
         return ""
 
 
-READER = Reader(format="salesforce", source=Source.CRM, detect=detect, read=read, by_folder=True, version=2)
+READER = Reader(
+    format="salesforce", source=Source.CRM, detect=detect, read=read, by_folder=True, names_everybody=True, version=2
+)

@@ -57,7 +57,7 @@ class ActivityReader(RowReader):
     def _activity(self, cells: Sequence[str], native: str, metadata: dict[str, Json]) -> Record:
         """A task or event, about everybody it lists. A logged mail in it is the rep's, who owns the task."""
         who = self._id(cells, "whoid")
-        people = (who, *self._sheet.joins.all("activity", native))
+        people = (who, *self._linked("activity", native, metadata))
         account = self._link(cells, "accountid", metadata)
         if who is None:
             people += (self._link(cells, "whatid", metadata), account)
@@ -115,7 +115,7 @@ class ActivityReader(RowReader):
 
     def _content_note(self, cells: Sequence[str], native: str, metadata: dict[str, Json]) -> Record:
         body = note_body(self._cell(cells, "content")) or self._cell(cells, "textpreview")
-        return self._written_note(cells, native, self._sheet.joins.all("document", native), body, metadata)
+        return self._written_note(cells, native, self._linked("document", native, metadata), body, metadata)
 
     def _content_version(self, cells: Sequence[str], native: str, metadata: dict[str, Json]) -> Record:
         """A file's version: that of a note (``SNOTE``) is the note, under the note's id."""
@@ -128,7 +128,7 @@ class ActivityReader(RowReader):
             raise Left("no_person")
         body = note_body(self._cell(cells, "versiondata")) or self._cell(cells, "textpreview")
         self._kind = "contentnote"
-        return self._written_note(cells, document, self._sheet.joins.all("document", document), body, metadata)
+        return self._written_note(cells, document, self._linked("document", document, metadata), body, metadata)
 
     def _written_note(
         self, cells: Sequence[str], native: str, about: Sequence[str | None], body: str, metadata: dict[str, Json]
@@ -158,16 +158,16 @@ class ActivityReader(RowReader):
         text = TextBuilder()
         related = [self._id(cells, "relatedtoid"), self._id(cells, "parentid")]
         if inbound:
-            persons: tuple[Person, ...] = (self._mail_sender(cells, native, related),)
+            persons: tuple[Person, ...] = (self._mail_sender(cells, self._linked("mail", native, metadata), related),)
             add_own_words(text, body, "TextBody")
         else:
-            persons = self._recipients(cells, native, related)
+            persons = self._recipients(cells, self._linked("mail", native, metadata), related)
             text.text(body, Role.STAFF, "TextBody")
             self._author(cells, metadata, "createdbyid")
         dates = self._dates(cells, metadata, "messagedate", "createddate")
         return self._record(native, persons, text, dates, metadata)
 
-    def _mail_sender(self, cells: Sequence[str], native: str, related: list[str | None]) -> Person:
+    def _mail_sender(self, cells: Sequence[str], relations: Sequence[str], related: list[str | None]) -> Person:
         addresses = email_addresses(self._cell(cells, "fromaddress"))
         if not addresses:
             raise Left("no_sender")
@@ -176,17 +176,19 @@ class ActivityReader(RowReader):
             raise Left("internal_sender")
         if is_automatic(address):
             raise Left("automatic_mail")
-        for relation in self._sheet.joins.all("mail", native):
+        for relation in relations:
             kind, _, related_person = relation.partition(JOINED)
             if kind == "fromaddress":
                 return self._referred([related_person])[0]
         hint = next((person for each in related if (person := self._person_behind(each))), None)
         return self._sender(address, clean_name(self._cell(cells, "fromname")) or "", hint)
 
-    def _recipients(self, cells: Sequence[str], native: str, related: list[str | None]) -> tuple[Person, ...]:
+    def _recipients(
+        self, cells: Sequence[str], relations: Sequence[str], related: list[str | None]
+    ) -> tuple[Person, ...]:
         """The people it was sent to; they are only referred to. Without any, the case's or the related person."""
         found: dict[Person, None] = {}
-        for relation in self._sheet.joins.all("mail", native):
+        for relation in relations:
             kind, _, person = relation.partition(JOINED)
             if kind == "toaddress":
                 found.update(dict.fromkeys(self._referred([person])))

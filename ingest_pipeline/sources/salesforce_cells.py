@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from ingest_pipeline.documents import Identifier, Item, Json, Person, Record, Skipped
+from ingest_pipeline.documents import LINKED, PARTIAL, WHOM, Identifier, Item, Json, Person, Record, Skipped
 from ingest_pipeline.sources.base import ReadOptions
 from ingest_pipeline.sources.columns import TRUE
 from ingest_pipeline.sources.crm_records import Moments, Staff, email_addresses, readable_label
@@ -175,6 +175,7 @@ class RowReader:
             found = id18(cell) if cell else None
         except ValueError:
             metadata.setdefault("warnings", []).append(f"{column}: not an id")
+            metadata[WHOM] = PARTIAL
             return None
         if found and column == "accountid":
             metadata["account_id"] = found
@@ -197,6 +198,13 @@ class RowReader:
         if native[:3] == "001":
             return self._sheet.joins.first("person_account", native) or None
         return None
+
+    def _linked(self, space: str, native: str, metadata: dict[str, Json]) -> tuple[str, ...]:
+        """What a table of links says belongs to the row."""
+        found = self._sheet.joins.all(space, native)
+        if found:
+            metadata.setdefault(WHOM, LINKED)
+        return found
 
     def _referred(self, natives: Iterable[str | None]) -> tuple[Person, ...]:
         """The people that a row points at, each once. Raises Left when there are none."""

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from ingest_pipeline.documents import Item, Json, Person, Rejected, Role, Skipped, Source
+from ingest_pipeline.documents import LINKED, PARTIAL, WHOM, Item, Json, Person, Rejected, Role, Skipped, Source
 from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
 from ingest_pipeline.sources.columns import ZENDESK_USER
 from ingest_pipeline.sources.crm_desk import Desk, Objects, read_desk
@@ -162,6 +162,10 @@ def _ticket(desk: Desk, file: TableFile, unit: Unit) -> Iterator[Item]:
         desk.skip(file.file, "internal_person" if requester else "no_person")
         return
     metadata: dict[str, Json] = {"status": text_in(values, "status"), "subject": text_in(values, "subject")[:500]}
+    if people.unknown:
+        metadata[WHOM] = PARTIAL
+    elif len(messages) > 1:
+        metadata[WHOM] = LINKED
     at = desk.moment(values, metadata, "created_at", "created")
     modified = desk.moment(values, {}, "updated_at", "updated")
     for person in outside:
@@ -212,9 +216,13 @@ def _message(desk: Desk, comment: Values, people: "_People") -> Message:
 
 
 class _People:
-    """Who the people of one ticket are: from the users table, or from the users that stand in the ticket itself."""
+    """Who the people of one ticket are: from the users table, or from the users that stand in the ticket itself.
+
+    ``unknown``: somebody who was asked for is in neither.
+    """
 
     def __init__(self, desk: Desk, ticket: Values) -> None:
+        self.unknown = False
         self._desk = desk
         self._inside: dict[str, tuple[str, str, str]] = {}
         self._outside: dict[str, bool] = {}
@@ -247,6 +255,7 @@ class _People:
         if not native:
             return False
         role, _, address = self._known(native)
+        self.unknown |= not (role or address)
         if role and role.lower() != END_USER:
             return False
         if any(self._desk.staff.includes(email.value) for email in email_addresses(address)):
@@ -268,4 +277,4 @@ class _People:
         return Person(self._desk.identifier(native), self._desk.namespace, clean_name(name), identifiers)
 
 
-READER = Reader(format="zendesk", source=Source.CRM, detect=detect, read=read, by_folder=True)
+READER = Reader(format="zendesk", source=Source.CRM, detect=detect, read=read, by_folder=True, names_everybody=True)

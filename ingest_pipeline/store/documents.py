@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -148,7 +149,7 @@ class _Changes:
 
     new: list[dict[str, Any]] = field(default_factory=list)
     superseded: list[str] = field(default_factory=list)
-    revived: list[str] = field(default_factory=list)
+    revived: list[dict[str, Any]] = field(default_factory=list)
     stamps: dict[str, datetime] = field(default_factory=dict)
     sightings: dict[str, datetime] = field(default_factory=dict)
     replaced: int = 0
@@ -175,7 +176,7 @@ class _Changes:
         if current["text"]:
             self.replaced += bool(stored) and (known is None or known.superseded_at is not None)
             self.added -= bool(stored) and known is None
-            self.revived += [current["id"]] if known and known.superseded_at else []
+            self.revived += [current] if known and known.superseded_at else []
         self.superseded += [i for i, r in stored.items() if i != current["id"] and not r.superseded_at]
 
 
@@ -217,8 +218,8 @@ def _save_rows(connection: Connection, rows: Iterable[dict[str, Any]], now: date
         row["profile_id"] = profiles.get(row["identifier_id"])
     upsert(connection, DocumentRow, changes.new)
     supersede(connection, changes.superseded, now)
-    supersede(connection, changes.revived, None)
-    _set_modified(connection, changes.stamps)
+    _revive(connection, changes.revived)
+    set_modified(connection, changes.stamps)
     _set_first_seen(connection, changes.sightings)
     return Saved(changes.added, changes.replaced, texts - changes.added - changes.replaced)
 
@@ -251,7 +252,25 @@ def supersede(connection: Connection, ids: Sequence[str], at: datetime | None) -
     mark_changed(connection, {row.profile_id for row in profiles})
 
 
-def _set_modified(connection: Connection, stamps: Mapping[str, datetime]) -> None:
+def _revive(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Versions that are current again are from where they were read now."""
+    if not rows:
+        return
+    supersede(connection, [row["id"] for row in rows], None)
+    of = DocumentRow.__table__.c
+    connection.execute(
+        update(DocumentRow)
+        .where(of.id == bindparam("b_id"))
+        .values(file_id=bindparam("b_file"), position=bindparam("b_position"), metadata_=bindparam("b_metadata")),
+        [
+            {"b_id": r["id"], "b_file": r["file_id"], "b_position": r["position"], "b_metadata": r["metadata"]}
+            for r in sorted(rows, key=itemgetter("id"))
+        ],
+    )
+
+
+def set_modified(connection: Connection, stamps: Mapping[str, datetime]) -> None:
+    """Note later times of which versions are known."""
     if stamps:
         connection.execute(
             update(DocumentRow)

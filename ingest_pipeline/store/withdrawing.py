@@ -1,29 +1,58 @@
 """Whom a record is about may change: what the last read of an export no longer says of somebody ends.
 
-A note about Ana and Ben is two documents. When the same export comes again with the note about Ana only, Ben's is
-superseded, as an edited text is. A record that the export does not hold any more says nothing: its documents stay.
+A note about Ana and Ben is two documents. When the same export comes again with the note about Ana only, in place of
+the earlier one or beside it, Ben's is superseded, as an edited text is. What does not tell of everybody ends nothing:
+an export without the record, without the table of links that named Ben, or one whose links could not all be read.
 """
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
-from sqlalchemy import Engine, Row, select
+from sqlalchemy import Connection, Engine, Row, select
 
-from ingest_pipeline.documents import Record
-from ingest_pipeline.store.documents import record_key, supersede
+from ingest_pipeline.documents import LINKED, PARTIAL, WHOM, Record
+from ingest_pipeline.store.documents import record_key, set_modified, supersede
 from ingest_pipeline.store.engine import reading, write
 from ingest_pipeline.store.tables import DocumentRow
-from ingest_pipeline.store.upsert import IN_LIST, batches
+from ingest_pipeline.store.upsert import IN_LIST, batches, select_in
 
-BAD_LINKS = (": not an id", ": not a number")
-"""How readers' warnings end that tell of people whom they could not make out."""
-
-_NEVER = datetime.min.replace(tzinfo=UTC).isoformat()
+_NEVER = datetime.min.replace(tzinfo=UTC).isoformat(timespec="microseconds")
 _PAGE = 5_000
+_TABLES = """
+CREATE TABLE record (
+  record BLOB PRIMARY KEY, modified TEXT, file INT, linked INT, partial INT, again INT
+) WITHOUT ROWID;
+CREATE TABLE person (person BLOB, file INT, modified TEXT, PRIMARY KEY (person, file)) WITHOUT ROWID;
+"""
+_ADD_RECORD = """
+INSERT INTO record VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT (record) DO UPDATE SET
+  file = CASE WHEN excluded.modified > modified THEN excluded.file ELSE file END,
+  again = again OR excluded.file <> file,
+  modified = max(modified, excluded.modified),
+  linked = max(linked, excluded.linked),
+  partial = max(partial, excluded.partial)
+"""
+_ADD_PERSON = """
+INSERT INTO person VALUES (?, ?, ?)
+ON CONFLICT (person, file) DO UPDATE SET modified = max(modified, excluded.modified)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A stored document whose person its record no longer names. ``since``: when the record was changed, if known.
+
+    ``linked``: the record has people from a list or table of links now, too.
+    """
+
+    id: str
+    since: datetime | None
+    linked: bool
 
 
 class Named:
@@ -31,8 +60,8 @@ class Named:
 
     def __init__(self) -> None:
         self._rows = sqlite3.connect("")
-        self._rows.execute("CREATE TABLE record (record BLOB PRIMARY KEY, modified TEXT) WITHOUT ROWID")
-        self._rows.execute("CREATE TABLE person (key TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._rows.executescript(_TABLES)
+        self._files: dict[str, int] = {}
 
     def __enter__(self) -> "Named":
         return self
@@ -41,32 +70,47 @@ class Named:
         self._rows.close()
 
     def add(self, records: Sequence[Record]) -> None:
-        """Those whose people could not all be read say nothing of who is not among them."""
-        records = [record for record in records if not _is_uncertain(record)]
+        self._rows.executemany(_ADD_RECORD, map(self._record, records))
         self._rows.executemany(
-            "INSERT INTO record VALUES (?, ?) "
-            "ON CONFLICT (record) DO UPDATE SET modified = max(modified, excluded.modified)",
-            [(_digest(record.origin, record.native_id), _stamp(record.modified_at)) for record in records],
-        )
-        self._rows.executemany(
-            "INSERT OR IGNORE INTO person VALUES (?)",
-            [(record_key(record, subject),) for record in records for subject in record.subjects],
+            _ADD_PERSON,
+            [
+                (_digest(record_key(record, subject)), self._file(record), _stamp(record.modified_at))
+                for record in records
+                for subject in record.subjects
+            ],
         )
 
-    def leave_out(self, stored: Iterable[Row[Any]]) -> list[str]:
-        """Of stored documents the ids of those whose record is here, not older than they are, without their person."""
-        return [row.id for row in stored if self._leaves_out(row)]
+    def holds_versions(self) -> bool:
+        """Whether several files hold the same record."""
+        return self._rows.execute("SELECT 1 FROM record WHERE again LIMIT 1").fetchone() is not None
 
-    def _leaves_out(self, row: Row[Any]) -> bool:
-        query = "SELECT modified FROM record WHERE record = ?"
+    def leave_out(self, stored: Iterable[Row[Any]]) -> list[Gone]:
+        """Of stored documents those whose record is here, not older than they are, without their person."""
+        return [gone for row in stored if (gone := self._gone(row))]
+
+    def _gone(self, row: Row[Any]) -> Gone | None:
+        query = "SELECT modified, file, linked FROM record WHERE record = ? AND NOT partial"
         found = self._rows.execute(query, (_digest(row.origin, row.native_id),)).fetchone()
         if found is None or found[0] < _stamp(row.modified_at):
-            return False
-        return self._rows.execute("SELECT 1 FROM person WHERE key = ?", (row.record_key,)).fetchone() is None
+            return None
+        modified, file, linked = found
+        # Two rows of one file are parts of a record; of two files the later one has its newer version.
+        query = "SELECT 1 FROM person WHERE person = ? AND (file = ? OR modified >= ?)"
+        if self._rows.execute(query, (_digest(row.record_key), file, modified)).fetchone() is not None:
+            return None
+        return Gone(row.id, None if modified == _NEVER else datetime.fromisoformat(modified), bool(linked))
+
+    def _record(self, record: Record) -> tuple[bytes, str, int, bool, bool]:
+        people = record.metadata.get(WHOM)
+        key = _digest(record.origin, record.native_id)
+        return key, _stamp(record.modified_at), self._file(record), people == LINKED, people == PARTIAL
+
+    def _file(self, record: Record) -> int:
+        return self._files.setdefault(record.file, len(self._files))
 
 
 def withdraw(engine: Engine, named: Named, files: Iterable[str], now: datetime) -> int:
-    """Supersede what the files (ids) gave before about people whom their records no longer name; how many."""
+    """Supersede what the files (ids) gave about people whom their records no longer name; how many documents."""
     of = DocumentRow
     columns = select(of.id, of.origin, of.native_id, of.record_key, of.modified_at).where(of.superseded_at.is_(None))
     count = 0
@@ -74,15 +118,24 @@ def withdraw(engine: Engine, named: Named, files: Iterable[str], now: datetime) 
         with reading(engine) as connection:
             found = connection.execute(columns.where(of.file_id.in_(some)).execution_options(yield_per=_PAGE))
             for page in found.partitions():
-                gone = named.leave_out(page)
-                if gone:
-                    write(engine, lambda writing, gone=gone: supersede(writing, gone, now))  # type: ignore[misc]
-                count += len(gone)
+                if gone := named.leave_out(page):
+                    count += write(engine, lambda writing, gone=gone: _end(writing, gone, now))  # type: ignore[misc]
     return count
 
 
-def _is_uncertain(record: Record) -> bool:
-    return any(str(warning).endswith(BAD_LINKS) for warning in record.metadata.get("warnings", ()))
+def _end(connection: Connection, gone: Sequence[Gone], now: datetime) -> int:
+    """As of the version that no longer names them: an older one that is read later does not bring them back."""
+    unlinked = [each.id for each in gone if not each.linked]
+    query = select(DocumentRow.id, DocumentRow.metadata_)
+    kept = {row.id for row in select_in(connection, query, DocumentRow.id, unlinked) if _is_linked(row.metadata)}
+    ended = {each.id: each.since for each in gone if each.id not in kept}
+    supersede(connection, list(ended), now)
+    set_modified(connection, {i: since for i, since in ended.items() if since})
+    return len(ended)
+
+
+def _is_linked(metadata: Mapping[str, Any]) -> bool:
+    return metadata.get(WHOM) == LINKED
 
 
 def _digest(*parts: str) -> bytes:
@@ -91,4 +144,4 @@ def _digest(*parts: str) -> bytes:
 
 def _stamp(moment: datetime | None) -> str:
     """Sorts as the moments do; nothing is before everything."""
-    return _NEVER if moment is None else moment.astimezone(UTC).isoformat()
+    return _NEVER if moment is None else moment.astimezone(UTC).isoformat(timespec="microseconds")
