@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ingest_pipeline.documents import Item, Record, Rejected, Skipped, Source
 from ingest_pipeline.sources.base import Export, ReadOptions, SourceFile
-from ingest_pipeline.sources.eml import READER
+from ingest_pipeline.sources.eml import READER, read_at_most
 
 MAIL = b"Return-Path: <a@b.org>\nReceived: x\nFrom: Ann <a@b.org>\nSubject: Hi\n\nHello.\n"
 
@@ -64,6 +64,21 @@ def test_maildir_copies_are_one_document() -> None:
 def test_undelivered_maildir_messages_are_skipped() -> None:
     """What is in ``tmp`` will appear in ``new``."""
     assert read(MAIL, "box/tmp/1.host") == Skipped("box/tmp/1.host", "maildir_tmp")
+
+
+class _InPieces(io.BytesIO):
+    """Gives less than it is asked for, as streams from the network may."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        assert size is not None
+        assert 0 < size <= 1_000_000
+        return super().read(min(size, 70_000))
+
+
+@pytest.mark.parametrize("limit", [10, 65_536, 70_000, 200_000])
+def test_no_more_than_the_limit_is_read(limit: int) -> None:
+    stream = _InPieces(b"x" * 150_000)
+    assert len(read_at_most(stream, limit)) == stream.tell() == min(limit, 150_000)
 
 
 def test_too_large_and_empty_files() -> None:

@@ -115,6 +115,14 @@ def test_the_header_block_cannot_be_left() -> None:
     assert (str(found.subjects[0].key), found.text) == ("email:ann@example.org", "Hello.")
 
 
+def test_a_file_whose_size_is_not_known_is_read() -> None:
+    """Not every file system tells it."""
+    data = msg({outlook.SENDER_SMTP: "ann@example.org", outlook.BODY: "Hello."})
+    file = SourceFile("a.msg", 0, 0.0, lambda: io.BytesIO(data))
+    found = record(list(outlook_msg.READER.read(Export("msg", Source.EMAIL, (file,)), ReadOptions())))
+    assert found.text == "Hello."
+
+
 def test_too_large_messages() -> None:
     """Are rejected by the file's size or the text's, with the limit."""
     data = msg({outlook.SENDER_SMTP: "ann@example.org", outlook.BODY: "x" * 5_000})

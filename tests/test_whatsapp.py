@@ -227,7 +227,7 @@ def test_staff_are_context() -> None:
 
 
 @pytest.mark.parametrize(
-    "me", ["You", "Me", "Du", "Ich", "Tú", "Vous", "Você", "Вы", "Εσείς", "أنت", "אתה", "你", "나"]
+    "me", ["You", "Me", "Du", "Ich", "Usted", "Vous", "Você", "Вы", "Εσείς", "أنت", "אתה", "你", "나"]
 )
 def test_who_exported_the_chat_is_no_person(me: str) -> None:
     """ "You" in the app's language: context, unless the settings name it as staff; in a name it is a name."""
@@ -241,7 +241,7 @@ def test_who_exported_the_chat_is_no_person(me: str) -> None:
     assert skips(staff) == {"internal_sender": 1}
 
 
-@pytest.mark.parametrize("name", ["~ You", "You Lee", "Ben", "du", "Me Too Ltd"])
+@pytest.mark.parametrize("name", ["~ You", "You Lee", "Ben", "Vy", "Tú", "Saya", "du", "Me Too Ltd"])
 def test_a_name_that_only_looks_like_a_pronoun_is_a_person(name: str) -> None:
     found = read_chat(f"13.01.20, 10:00 - {name}: Hi")
     assert [record.subjects[0].name for record in records(found)] == [name.lstrip("~ ")]

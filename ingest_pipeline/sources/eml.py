@@ -16,7 +16,7 @@ _MAIL_FIELDS = frozenset(
     (b"from", b"to", b"date", b"subject", b"received", b"return-path", b"message-id", b"mime-version", b"delivered-to")
 )
 
-_USUAL_BYTES = 65_536
+_USUAL_BYTES, _MORE_BYTES = 65_536, 1_000_000
 _MAILDIR_FOLDERS = frozenset({"cur", "new", "tmp"})
 
 
@@ -65,12 +65,20 @@ def _read(export: Export, options: ReadOptions) -> Iterator[Item]:
             yield from read_eml(stream, file.name, "byte 0", options, now)
 
 
+def read_at_most(stream: BinaryIO, limit: int) -> bytes:
+    """The stream's first bytes. Asked for at once, they would take the largest mail's memory for each small one."""
+    parts: list[bytes] = []
+    size = _USUAL_BYTES
+    while limit > 0 and (part := stream.read(min(limit, size))):
+        parts.append(part)
+        limit -= len(part)
+        size = _MORE_BYTES
+    return b"".join(parts)
+
+
 def read_eml(stream: BinaryIO, name: str, position: str, options: ReadOptions, now: datetime) -> tuple[Item, ...]:
     """The items of the one mail in a stream, of which no more than the cap is read."""
-    # At once it would take the memory of the largest mail for each of the small ones.
-    data = stream.read(_USUAL_BYTES)
-    if len(data) == _USUAL_BYTES:
-        data += stream.read(options.max_message_bytes + 1 - _USUAL_BYTES)
+    data = read_at_most(stream, options.max_message_bytes + 1)
     if len(data) > options.max_message_bytes:
         return (Rejected(name, position, f"the message is larger than {options.max_message_bytes} bytes"),)
     if not data.strip():

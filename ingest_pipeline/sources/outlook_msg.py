@@ -14,6 +14,7 @@ from ingest_pipeline.errors import UnreadableFile
 from ingest_pipeline.sources import outlook
 from ingest_pipeline.sources.base import Export, Reader, ReadOptions, SourceFile
 from ingest_pipeline.sources.charsets import decode_text
+from ingest_pipeline.sources.eml import read_at_most
 from ingest_pipeline.sources.mail import Location
 from ingest_pipeline.sources.outlook import OutlookMessage, outlook_items
 
@@ -42,7 +43,7 @@ def _read(export: Export, options: ReadOptions) -> Iterator[Item]:
         location = Location(file.name, "byte 0")
         with file.opener() as stream:
             # A message's attachments are in the file, but only its properties are read.
-            data = stream.read(min(file.size, 4 * options.max_message_bytes) + 1)
+            data = read_at_most(stream, 4 * options.max_message_bytes + 1)
         if len(data) > 4 * options.max_message_bytes:
             yield Rejected(file.name, "byte 0", f"the message is larger than {4 * options.max_message_bytes} bytes")
         else:

@@ -56,15 +56,15 @@ _DELETED = frozenset(
 
 EXPORTER = frozenset(
     """
-    You Me Myself Du Ich Sie Tú Usted Yo Vous Toi Moi Você Jij Jou Ik Jag Dig Jeg Deg Minä Sinä Vy Já Ön Én Siz Jūs
-    Dumneavoastră Вы Ты Я Ви Ти Вие Εσείς Εσύ Εγώ אתה את אני أنت أنا شما من आप मैं আপনি คุณ ฉัน Bạn Tôi Saya
+    You Me Myself Du Ich Sie Usted Vous Toi Moi Você Jij Jou Ik Dig Jeg Deg Minä Sinä Já Ön Én Siz Jūs Dumneavoastră
+    Вы Ты Я Ви Ти Вие Εσείς Εσύ Εγώ אתה את אני أنت أنا شما من आप मैं আপনি คุณ ฉัน Bạn Tôi
     您 你 我 あなた 自分 私 나 당신 회원님
     """.split()  # noqa: SIM905 - pronouns read better so
 )
 """What stands for the name of who exported the chat: "you" or "I" in the app's languages, as they are written there.
 
-Left out are those that are people's names as well (Turkish Ben, Polish Ty, Estonian Sina, Indonesian Anda, Croatian Vi,
-Italian Tu, Lei and Io).
+Left out are those that are people's names as well (Turkish Ben, Polish Ty, Estonian Sina, Indonesian Anda and Saya,
+Croatian Vi, Czech Vy, Italian Tu, Lei and Io, Spanish Tú and Yo, Swedish Jag).
 """
 
 
