@@ -495,6 +495,28 @@ def test_texts_about_others_are_stored_without_the_erased(engine: Engine) -> Non
     assert len(rows(engine, DocumentRow)) == 3
 
 
+def test_a_text_that_is_being_stored_when_somebody_goes_is_blanked_too(engine: Engine) -> None:
+    ben = create_profile(engine, "ben")
+    sync(engine, record(ana()))
+    with ThreadPoolExecutor(1) as pool, engine.connect() as connection:
+        document = save_given(connection, GivenText(ben, SAID_OF_ANA, day(1)))
+        removing = pool.submit(remove, engine)
+        while engine.dialect.name == "postgresql" and not removing.done() and not somebody_waits(engine):
+            threading.Event().wait(0.01)
+        connection.commit()
+        removing.result(60)
+    (row,) = rows(engine, DocumentRow, id=document)
+    assert (ANA in row.text, BLANK in row.text) == (False, True)
+
+
+def somebody_waits(engine: Engine) -> bool:
+    with engine.connect() as connection:
+        waiting = connection.exec_driver_sql(
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'"
+        )
+        return bool(waiting.scalar())
+
+
 SAID_OF_ANA = "Ana Ferreira (ana@x.example) sent me. I live in Oslo."
 
 

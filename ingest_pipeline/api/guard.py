@@ -9,11 +9,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoneFree
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ingest_pipeline.api.errors import NoneFree, TooLarge, Unauthorised, answer, database_failed
+from ingest_pipeline.api.errors import TooLarge, Unauthorised, answer, database_failed
 from ingest_pipeline.api.rates import RateKind, RequestRates, TooManyRequests
 from ingest_pipeline.api.wrong_keys import WrongKeys
 from ingest_pipeline.errors import IngestError

@@ -14,7 +14,7 @@ from ingest_pipeline.proxy.said import Said
 from ingest_pipeline.store.documents import segment_json
 from ingest_pipeline.store.edits import hold_profile
 from ingest_pipeline.store.engine import reading, write
-from ingest_pipeline.store.erased import load_erased
+from ingest_pipeline.store.erased import load_erased_to_store
 from ingest_pipeline.store.extractions import Selection
 from ingest_pipeline.store.tables import DocumentRow, EditRow, Evidence, Memory, Profile, TraitRow
 from ingest_pipeline.store.upsert import select_in, upsert
@@ -78,7 +78,7 @@ def save_said(
     def save(connection: Connection) -> None:
         # It may have been merged since the caller found it.
         holder = hold_profile(connection, profile_id)
-        erased = load_erased(connection)
+        erased = load_erased_to_store(connection)
         blank = erased.blank if erased else str
         kept = erased.blank_json(dict(metadata)) if erased else dict(metadata)
         shared = {"profile_id": holder, "given_to": profile_id, "metadata": kept, "definitions": definitions}

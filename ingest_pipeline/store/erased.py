@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import structs
-from sqlalchemy import Connection, Engine, delete, select, update
+from sqlalchemy import Connection, Engine, delete, func, select, update
 
 from ingest_pipeline.documents import Identifier, Person, Record
 from ingest_pipeline.erased import Erased, Mark, Traces, digest, identifier_mark, speaker_mark
@@ -69,6 +69,18 @@ def load_erased(connection: Connection) -> Erased | None:
         return watch.erased
 
 
+_STORING = 7_031_995
+"""PostgreSQL's advisory lock: shared by who stores a text, alone for who marks a person as erased."""
+
+
+def load_erased_to_store(connection: Connection) -> Erased | None:
+    """As ``load_erased``, and so it stays until the transaction ends: an erasure waits for that, and finds what was
+    stored here. Who holds ``lock_identities`` needs it not."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock_shared(_STORING)))
+    return load_erased(connection)
+
+
 def _watch(connection: Connection) -> _Watch:
     watch = connection.get_execution_options().get(_OPTION)
     if not isinstance(watch, _Watch):
@@ -95,6 +107,8 @@ def begin_erasure(connection: Connection, traces: Traces, profiles: Iterable[str
     ``lock_identities``, so that whoever stores afterwards sees them.
     """
     watch = _watch(connection)
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_STORING)))
     known = connection.execute(select(StateRow.value).where(StateRow.name == _CHECK)).scalar()
     key = _checked_key(connection, watch.key.load()) if known else watch.key.make()
     upsert(connection, StateRow, [{"name": _CHECK, "value": _fingerprint(key)}])

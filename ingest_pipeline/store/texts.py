@@ -12,7 +12,7 @@ from ingest_pipeline.erased import Erased
 from ingest_pipeline.extraction.definitions import merged
 from ingest_pipeline.llm.tables import LlmBatchDocumentRow
 from ingest_pipeline.store.documents import segment_json
-from ingest_pipeline.store.erased import load_erased
+from ingest_pipeline.store.erased import load_erased_to_store
 from ingest_pipeline.store.people import mark_changed
 from ingest_pipeline.store.tables import DocumentRow, Profile
 from ingest_pipeline.store.upsert import IN_LIST, batches, select_in, upsert
@@ -55,7 +55,7 @@ def save_texts(connection: Connection, texts: Sequence[GivenText]) -> list[str |
     asking for less takes nothing back. With other trait definitions than before it is to be extracted once more. Where
     erased people occur in it there are blanks; a text that was blanked when they went is still the same.
     """
-    now, erased = datetime.now(UTC), load_erased(connection)
+    now, erased = datetime.now(UTC), load_erased_to_store(connection)
     living = _hold(connection, {text.profile_id for text in texts})
     given = [_row(text, living[text.profile_id], now, erased) if text.profile_id in living else None for text in texts]
     rows: dict[str, dict[str, Any]] = {}
