@@ -147,14 +147,25 @@ def test_a_folder_may_have_settings_of_its_own(root: Path) -> None:
     assert "crm/_source.yaml" not in [file.name for file in inbox.files(Source.CRM)]
 
 
+def test_settings_of_a_folder_are_texts(root: Path) -> None:
+    """Norway is not taken for "no", an id not for a number."""
+    (root / "crm" / "_source.yaml").write_text("phone_region: NO\nstaff: [80351110224678912]\nworkspace: 2024-01-02\n")
+    found = open_inbox(str(root)).options(Source.CRM, ReadOptions())
+    assert (found.phone_region, found.staff, found.workspace) == ("NO", {"80351110224678912"}, "2024-01-02")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("timezone: Europe", "timezone must be"),
         ("phone_region: Germany", "two-letter"),
         ("internal_domains: own.example", "must be a list"),
-        ("exclude_columns: [1]", "must be a list of column labels"),
-        ("staff: [80351110224678912]", "must be a list of names or ids, in quotes when they are numbers"),
+        ("exclude_columns: 1", "must be a list of column labels"),
+        ("staff: [[a]]", "must be a list of names or ids"),
+        ("timezone: 2024-99-99", "timezone must be"),
+        ("timezone: !!int x", "timezone must be"),
+        ("date_order: !!timestamp x", "date_order must be one of"),
+        ("2024-13-45: a", "unknown setting '2024-13-45'"),
         ("date_order: us", "date_order must be one of dmy, mdy, ymd"),
         ("workspace: [a]", "workspace must be a name"),
         ("domains: []", "unknown setting 'domains'"),

@@ -32,7 +32,7 @@ def apply_folder_options(options: ReadOptions, content: bytes, name: str) -> Rea
         raise ConfigurationError(f"{name}: unknown setting {unknown[0]!r}; known are {', '.join(_KEYS)}")
     domains = _texts(values, "internal_domains", "domains", name)
     columns = _texts(values, "exclude_columns", "column labels", name)
-    staff = _texts(values, "staff", "names or ids, in quotes when they are numbers", name)
+    staff = _texts(values, "staff", "names or ids", name)
     return replace(
         options,
         internal_domains=options.internal_domains | {domain.lower().removeprefix("@") for domain in domains},
@@ -56,7 +56,8 @@ def _load(content: bytes, name: str) -> dict[str, Any]:
     if len(content) > _MAX_BYTES:
         raise ConfigurationError(f"{name}: larger than {_MAX_BYTES:,} bytes; it holds only a few settings")
     try:
-        values = yaml.safe_load(content)
+        # Texts only: Norway is no "no", a Discord id no number, and a wrong date no error of YAML's.
+        values = yaml.load(content, yaml.BaseLoader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         where = getattr(error, "problem_mark", None)
         raise ConfigurationError(f"{name}: not YAML" + (f" at line {where.line + 1}" if where else "")) from None
