@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError
 
 
 @contextmanager
-def kept(renew: Callable[[], None], every_s: float) -> Iterator[None]:
+def kept(renew: Callable[[], object], every_s: float) -> Iterator[None]:
     """``renew`` is called every so often until the end of the block, however long a step takes.
 
     When the database fails it is given up: another process may take over then, and twice must be no harm.

@@ -155,6 +155,36 @@ def go(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     return go
 
 
+def test_what_waits_for_its_turn_stays_with_its_process(pipeline: Pipeline, go: threading.Event) -> None:
+    """However long the one before it takes."""
+    engine = pipeline.engine
+    mine = Erasures(pipeline)
+    asked = [mine.begin(create_profile(engine, name), "maya") for name in ("ana", "bo")]
+    soon = datetime.now(UTC) + timedelta(seconds=10)
+    with engine.begin() as connection:
+        connection.execute(update(ErasureRow).values(claimed_until=soon))
+    mine.look()
+    assert claim_abandoned(engine, soon + LEASE / 2) == []
+    go.set()
+    assert [each.result(60).clean for each in asked] == [True, True]
+    mine.close()
+
+
+def test_what_another_process_did_meanwhile_is_left(pipeline: Pipeline, go: threading.Event) -> None:
+    """The database is not written anew for it a second time."""
+    engine = pipeline.engine
+    ana, bo = (create_profile(engine, name) for name in ("ana", "bo"))
+    mine = Erasures(pipeline)
+    first = mine.begin(ana, "maya")
+    ask(engine, Asked(bo, "maya", Via.API), datetime.now(UTC) - LEASE * 2)
+    mine.look()  # takes it up, behind the first
+    settle(engine, bo)
+    go.set()
+    assert first.result(60).profile_id == ana
+    mine.close()
+    assert rows(engine, Profile, id=bo)
+
+
 def test_an_erasure_that_takes_long_goes_on_and_says_so(
     database_url: str, tmp_path: Path, go: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:

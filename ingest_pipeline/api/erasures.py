@@ -61,15 +61,22 @@ class Erasures:
             return running
 
     def _watch(self) -> None:
-        """Take up what nobody is at work on any more."""
         while not self._stop.is_set():
             try:
-                for asked in claim_abandoned(self._engine, datetime.now(UTC)):
-                    _log.info("profile %s: an erasure that was broken off goes on", asked.profile_id)
-                    self._start(asked, resumed=True)
+                self.look()
             except (IngestError, DBAPIError) as error:
                 _log.error("erasures that were broken off cannot be looked for: %s", _reason(error))
             self._stop.wait(POLL_S)
+
+    def look(self) -> None:
+        """Keep what waits here for its turn, and take up what nobody is at work on any more."""
+        with self._lock:
+            waiting = list(self._running)
+        for profile_id in waiting:
+            renew(self._engine, profile_id, datetime.now(UTC) + LEASE)
+        for asked in claim_abandoned(self._engine, datetime.now(UTC)):
+            _log.info("profile %s: an erasure that was broken off goes on", asked.profile_id)
+            self._start(asked, resumed=True)
 
     def stop(self) -> None:
         """Break off what is under way, at its next step."""
@@ -82,6 +89,8 @@ class Erasures:
 
     def _erase(self, asked: Asked, resumed: bool) -> Forgotten:
         mine = partial(renew, self._engine, asked.profile_id)
+        if not mine(datetime.now(UTC) + LEASE) and resumed:
+            raise ProfileNotFound  # another server has done it meanwhile
         with kept(lambda: mine(datetime.now(UTC) + LEASE), LEASE.total_seconds() / 3):
             try:
                 gone = self._erase_and_prove(asked)

@@ -35,10 +35,10 @@ def ask(engine: Engine, asked: Asked, now: datetime) -> None:
     write(engine, lambda connection: upsert(connection, ErasureRow, [row], update=("claimed_until",)))
 
 
-def renew(engine: Engine, profile_id: str, until: datetime) -> None:
-    """It is ours until then."""
+def renew(engine: Engine, profile_id: str, until: datetime) -> bool:
+    """It is ours until then. False when it is done already: by another process, that took it up."""
     change = update(ErasureRow).where(ErasureRow.profile_id == profile_id).values(claimed_until=until)
-    write(engine, lambda connection: connection.execute(change))
+    return write(engine, lambda connection: connection.execute(change).rowcount > 0)
 
 
 def claim_abandoned(engine: Engine, now: datetime) -> list[Asked]:
