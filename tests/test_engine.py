@@ -33,6 +33,7 @@ from ingest_pipeline.store.engine import (
     upgrade,
     write,
 )
+from ingest_pipeline.store.erased import load_erased
 from ingest_pipeline.store.tables import AuditRow, DocumentRow, Memory, Profile, TraitHistory
 
 
@@ -144,8 +145,14 @@ def test_what_an_older_version_stored_survives_the_upgrade_and_the_way_back(empt
     with engine.begin() as connection:
         for row in rows:
             connection.execute(text(row), values | {"now": "2024-05-03 10:00:00"})
+    migrate(engine, "0002")
+    mark = "INSERT INTO erased (digest, erasure_id, erased_at) VALUES ('d', :profile, '2024-05-03 10:00:00')"
+    with engine.begin() as connection:
+        connection.execute(text(mark), values)
     migrate(engine, HEAD_REVISION)
     with engine.connect() as connection:
+        with pytest.raises(ConfigurationError, match="their key"):  # who was erased stays away
+            load_erased(connection)
         assert connection.execute(select(DocumentRow.given_to)).scalar_one() == profile
         assert connection.execute(select(Profile.told_name)).scalar_one() == 'Åsa "Z" Ek'
         assert connection.execute(select(Memory.source, Memory.sightings)).one() == ("extracted", 1)
