@@ -8,7 +8,6 @@ in a thread                    └─▶ the user's words stored, before that �
 import asyncio
 import json
 import logging
-import sys
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +23,6 @@ from ingest_pipeline.documents import Json
 from ingest_pipeline.errors import IngestError, ProfileNotFound
 from ingest_pipeline.extraction.redaction import Redactor
 from ingest_pipeline.extraction.traits import TraitSchema
-from ingest_pipeline.llm.client import SWITCH_INTERVAL_S
 from ingest_pipeline.pipeline import Pipeline
 from ingest_pipeline.proxy.accounts import Accounts, Ticket
 from ingest_pipeline.proxy.errors import UpstreamFailed
@@ -83,8 +81,6 @@ class ChatProxy:
 
     def start(self) -> None:
         """Take up what an earlier process left."""
-        # With Python's 5 ms, each step of an answer would wait that long behind an extraction that is under way.
-        sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL_S))
         for profile_id, document_id in load_unextracted(
             self.pipeline.engine, self.pipeline.extractor.fingerprint, MAX_DUE
         ):
