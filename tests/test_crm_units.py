@@ -262,3 +262,19 @@ def test_paragraphs_read_without_a_parser_read_as_with_one(texts: list[str], bet
     html = between.join(f"<p>{text}</p>" for text in texts)
     if "<" in html and all("<" not in text for text in texts):
         assert plain_text(html) == html_to_text(html)
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        ("Budget <to be confirmed>", "Budget <to be confirmed>"),
+        ("Ask <Kim Roe>, <jo@x.example>", "Ask <Kim Roe>, <jo@x.example>"),
+        ("a < b\nc > d", "a < b\nc > d"),
+        ("one<br>two", "one\ntwo"),
+        ('<div class="x">one</div>', "one"),
+        ("<o:p></o:p>one", "one"),
+        ("one &amp; two", "one & two"),
+    ],
+)
+def test_angle_brackets_are_markup_only_around_elements_of_html(cell: str, text: str) -> None:
+    assert plain_text(cell) == text

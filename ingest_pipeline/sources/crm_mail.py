@@ -9,8 +9,13 @@ from ingest_pipeline.sources.crm_text import TextBuilder
 from ingest_pipeline.sources.html import html_to_text
 from ingest_pipeline.sources.replies import split_reply
 
-# <jo@x.org> and <https://x.org> are none.
-_MARKUP = re.compile(r"</?[a-z][a-z0-9]*(?:\s[^<>]*)?/?>|<!|&(?:#\d+|#x[0-9a-f]+|[a-z]+);", re.IGNORECASE)
+_ELEMENTS = (
+    "a|abbr|address|article|b|big|blockquote|body|br|center|cite|code|dd|del|div|dl|dt|em|font|footer|form|h[1-6r]|head"
+    "|header|html|i|img|ins|kbd|label|li|link|mark|meta|o:p|ol|p|pre|s|section|small|span|strike|strong|style|sub|sup"
+    "|table|tbody|td|tfoot|th|thead|title|tr|tt|u|ul"
+)
+# <jo@x.org>, <https://x.org> and <to be confirmed> are none.
+_MARKUP = re.compile(rf"</?(?:{_ELEMENTS})(?:\s[^<>=]*=[^<>]*|\s*)/?>|<!|&(?:#\d+|#x[0-9a-f]+|[a-z]+);", re.IGNORECASE)
 # Beyond ASCII the letters of Europe, curly quotes, dashes, what is above the BMP: nothing that a parser would change.
 _PARAGRAPHS = re.compile(
     r"(?:<p>[^<>&\x00-\x09\x0b-\x1f\x7f-\xbf\u0250-\u2012\u2015-\u2017\u201f-\u20ab\u20ad-\uffff]*</p>\n?)+\Z"
