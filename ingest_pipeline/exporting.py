@@ -22,7 +22,7 @@ from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.progress import Progress
 from ingest_pipeline.store.base import UtcDateTime
 from ingest_pipeline.store.edits import load_edits
-from ingest_pipeline.store.engine import reading
+from ingest_pipeline.store.engine import reading, snapshot
 from ingest_pipeline.store.facts import load_facts
 from ingest_pipeline.store.tables import (
     DocumentRow,
@@ -88,7 +88,8 @@ def export_tables(engine: Engine, directory: Path, to: Format, progress: Progres
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with _snapshot(engine) as connection:
+        with snapshot(engine) as connection:
+            connection.execution_options(stream_results=True)
             for name, table in TABLES.items():
                 progress.start(name, connection.execute(select(func.count()).select_from(table)).scalar_one())
                 path = directory / f"{name}.{to.value}"
@@ -144,17 +145,6 @@ def _document_json(row: Row[Any]) -> dict[str, Json]:
         "occurredAt": wire.time_json(row.occurred_at),
         "supersededAt": wire.time_json(row.superseded_at),
     }
-
-
-@contextmanager
-def _snapshot(engine: Engine) -> Iterator[Connection]:
-    """A connection that sees the database as of one moment; on SQLite every read transaction does."""
-    if engine.dialect.name == "sqlite":
-        with reading(engine) as connection:
-            yield connection
-        return
-    with engine.connect().execution_options(isolation_level="REPEATABLE READ", stream_results=True) as connection:
-        yield connection
 
 
 def _frames(connection: Connection, query: Select[Any], columns: list[Column[Any]]) -> Iterator["pd.DataFrame"]:

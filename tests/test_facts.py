@@ -93,6 +93,24 @@ def test_reading_takes_the_same_queries_however_much_there_is(engine: Engine, pr
     assert queries(profile) == queries(empty) <= 8
 
 
+def test_what_is_read_is_of_one_moment(engine: Engine, profile: str) -> None:
+    """What is folded between two of its queries is seen by none of them."""
+
+    folded: list[str] = []
+
+    def fold(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        if "FROM evidence" in statement and not folded:
+            folded.append(statement)
+            tell(engine, profile, (*TEXTS, "I live in Oslo. I love sailing."))
+
+    event.listen(engine, "after_cursor_execute", fold)
+    before = load_facts(engine, profile)
+    assert folded
+    assert by_key(before)["location"].value == "Lisbon"
+    assert all(fact.proofs for fact in (*before.traits, *before.memories))
+    assert by_key(load_facts(engine, profile))["location"].value == "Oslo"
+
+
 def test_a_profile_of_which_nothing_is_known(engine: Engine) -> None:
     """Empty, not an error."""
     facts = load_facts(engine, create_profile(engine, "crm-2"))

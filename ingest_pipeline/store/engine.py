@@ -253,6 +253,18 @@ def looking(where: Engine | Connection) -> Iterator[Connection]:
 
 
 @contextmanager
+def snapshot(where: Engine | Connection) -> Iterator[Connection]:
+    """As ``reading``, and all queries see one moment, as every transaction on SQLite does. On PostgreSQL else each sees
+    what is committed when it begins. A connection stands for itself."""
+    if isinstance(where, Engine) and where.dialect.name == "postgresql":
+        with where.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+            yield connection
+        return
+    with reading(where) as connection:
+        yield connection
+
+
+@contextmanager
 def reading(where: Engine | Connection) -> Iterator[Connection]:
     """A connection for reading: on SQLite it does not wait for the writer. A connection stands for itself."""
     if isinstance(where, Connection):

@@ -14,7 +14,7 @@ from ingest_pipeline.edits import Edit
 from ingest_pipeline.errors import InvalidInput, ProfileNotFound
 from ingest_pipeline.facts import Fact, Past, ProfileFacts, ProfileHead, Proof
 from ingest_pipeline.store.edits import edit_of, load_edits
-from ingest_pipeline.store.engine import looking
+from ingest_pipeline.store.engine import looking, snapshot
 from ingest_pipeline.store.memory_ids import find_memories
 from ingest_pipeline.store.neighbourhood import ANCHOR
 from ingest_pipeline.store.tables import (
@@ -89,9 +89,9 @@ def load_profile(where: Engine | Connection, profile_id: str) -> ProfileHead:
 
 def load_facts(where: Engine | Connection, profile_id: str, at: datetime | None = None) -> ProfileFacts:
     """Everything about one profile, its evidence by one query; memories by what their importance is ``at`` that time
-    (now). Raises ProfileNotFound."""
+    (now). All of one moment: a fold meanwhile leaves no fact without what proves it. Raises ProfileNotFound."""
     this = {"profile_id": profile_id}
-    with looking(where) as connection:
+    with snapshot(where) as connection:
         head = _head(connection, profile_id)
         proofs = _load_proofs(connection, Evidence.profile_id, [profile_id])
         edits = {edit.id: edit for edit in load_edits(connection, profile_id)}
