@@ -120,11 +120,12 @@ class _Chat:
         """
         label = one_line(written)
         name = label.lstrip("~ ") or label or "?"
-        if label in EXPORTER:
+        composed = unicodedata.normalize("NFC", label)
+        if composed in EXPORTER:
             self._speakers[written] = ("", name, Role.STAFF if self._options.is_staff(name) else Role.OTHER)
             return self._speakers[written]
         phone = certain_phone(name, self._options.phone_region) if _NUMBER.fullmatch(name) else None
-        key = phone or Identifier("whatsapp", f"{self._key}/{unicodedata.normalize('NFC', label)}")
+        key = phone or Identifier("whatsapp", f"{self._key}/{composed}")
         speaker = str(key)
         self._people[speaker] = Person(key, "whatsapp") if phone else Person(key, f"whatsapp:{self._key}", name)
         staff = self._options.is_staff(name, key.value)
