@@ -25,6 +25,7 @@ from ingest_pipeline.errors import ConfigurationError, UnreadableFile
 from ingest_pipeline.retention import cutoff_of, within
 from ingest_pipeline.sources import folder_options, registry
 from ingest_pipeline.sources.base import Export, ReadOptions, SourceFile
+from ingest_pipeline.sources.crm_records import NOBODY
 from ingest_pipeline.sources.inbox import Inbox
 from ingest_pipeline.store.documents import save_records
 from ingest_pipeline.store.files import begin_files, file_id, forget_file, save_files, save_rejections
@@ -126,14 +127,16 @@ def _read_group(
                 save_trouble(engine, task.export.files[0].name, error, report, run_id)
 
     ending = len(group) == 1 and _names_everybody(group[0])
+    damaged = False
     with Named() as named:
         for batch in _batches(items()):
             save_batch(engine, source, batch, counts, report, run_id, options)
             if ending:
                 named.add([item for item in batch if isinstance(item, Record)])
+            damaged = damaged or any(isinstance(item, Rejected) and item.reason != NOBODY for item in batch)
             progress(batch[-1].file, len(batch))
         # What could not be read may be what said whom a record is about.
-        if ending and not unread and not any(count.rejected for count in counts.values()):
+        if ending and not unread and not damaged:
             report.withdrawn += _withdraw(engine, named, group[0])
     done = [seen for seen in files if seen.file.name not in unread]
     save_files(engine, [file_row(seen, source, counts[seen.file.name], run_id) for seen in done])

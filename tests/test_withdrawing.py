@@ -50,6 +50,7 @@ EXPORTED_AGAIN: dict[str, tuple[Files, str, dict[str, list[str]], int]] = {
     "with others": (note(3), "acme", {PORTO: ["3"]}, 2),
     "with fewer people and another text": (note(2, said="In Faro."), "acme", {"In Faro.": ["2"]}, 1),
     "under another name": ({"new.csv": note(1)["notes.csv"]}, "acme", {PORTO: ["1"]}, 1),
+    "with an empty row": (note(1) | {"contacts.csv": note()["contacts.csv"] + b"4,,,\n"}, "acme", {PORTO: ["1"]}, 1),
     "older": (note(1, at="2024-01-15 10:00"), "acme", BOTH, 0),
     "without anybody": (note(), "acme", BOTH, 0),
     "without the note": ({"notes.csv": b"Record ID,Note body,Associated Contact IDs\n"}, "acme", BOTH, 0),
@@ -198,6 +199,11 @@ LESS: dict[str, tuple[str, Files, Files]] = {
         "hubspot",
         note(1) | {"links.csv": b"contact_id,engagement_id\n1,9\n2,9\n"},
         note(1, at="2024-03-01 10:00"),
+    ),
+    "a spoiled link": (
+        "hubspot",
+        note(1) | {"links.csv": b"contact_id,engagement_id\n1,9\n2,9\n"},
+        note(1, at="2024-03-01 10:00") | {"links.csv": b"contact_id,engagement_id\n1,9\n2.0E+0,9\n"},
     ),
     "relations": ("salesforce", TASK, {"Task.csv": TASK["Task.csv"] + b"\n"}),
     "comments": (

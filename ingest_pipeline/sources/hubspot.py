@@ -17,6 +17,7 @@ from ingest_pipeline.sources.crm_tables import Lookup, TableFile, Tables, header
 from ingest_pipeline.sources.hubspot_activities import ACTIVITIES, ActivityReader
 from ingest_pipeline.sources.hubspot_rows import (
     EMAIL_COLUMNS,
+    SPOILED,
     ContactReader,
     RowReader,
     Sheet,
@@ -180,8 +181,8 @@ def _kind_of(table: str, raw: frozenset[str], names: frozenset[str], first: Mapp
 def _pairs(tables: Tables, found: _Found, options: ReadOptions, key: str, value: str) -> Iterator[tuple[str, str]]:
     for at, cells in tables.lookup_rows(found.table, options):
         left, right = contact_id(cells[at[key]]), contact_id(cells[at[value]])
-        if left and right:
-            yield left, right
+        if left and (right or cells[at[value]].strip()):
+            yield left, right or SPOILED
 
 
 def _companies(tables: Tables, found: _Found, options: ReadOptions) -> Iterator[tuple[str, str]]:

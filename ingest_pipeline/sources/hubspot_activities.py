@@ -9,7 +9,7 @@ from ingest_pipeline.sources import hubspot_columns
 from ingest_pipeline.sources.crm_mail import add_own_words, is_automatic, plain_text
 from ingest_pipeline.sources.crm_records import email_addresses
 from ingest_pipeline.sources.crm_text import Fields, TextBuilder
-from ingest_pipeline.sources.hubspot_rows import Left, RowReader, Sheet, contact_id, entries
+from ingest_pipeline.sources.hubspot_rows import SPOILED, Left, RowReader, Sheet, contact_id, entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +139,13 @@ class ActivityReader(RowReader):
     def _contacts(self, cells: Sequence[str], native: str, metadata: dict[str, Json]) -> list[str]:
         listed = entries(self._cell(cells, "associated_contact_ids"))
         contacts = {found for entry in listed if (found := contact_id(entry))}
-        if len(contacts) < len(listed):
+        linked = self._sheet.joins.all(self._activity.joined_by, native)
+        if SPOILED in linked or len(contacts) < len(listed):
             metadata.setdefault("warnings", []).append("associated_contact_ids: not a number")
             metadata[WHOM] = PARTIAL
-        if linked := self._sheet.joins.all(self._activity.joined_by, native):
+        if linked:
             metadata.setdefault(WHOM, LINKED)
-            contacts.update(linked)
-        return sorted(contacts)
+        return sorted(contacts.union(linked) - {SPOILED})
 
     def _person(self, contact: str) -> Person:
         return Person(self._identifier(contact), self._namespace, claims=False)

@@ -31,6 +31,8 @@ MERGE_COLUMNS = ("hs_calculated_merged_vids", "hs_merged_object_ids")
 JOINED_COLUMN = "associated_company_name"
 
 MAX_ID_DIGITS = 20
+SPOILED = "?"
+"""Stands in joins for an id that is none: somebody is linked, nobody knows who."""
 
 
 @dataclass(frozen=True, slots=True)
