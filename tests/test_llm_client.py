@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -268,6 +269,22 @@ ABSENT = ProviderFailure(FailureKind.UNREACHABLE)
 AT = ModelSettings("m/one", api_base="http://user:secret@llm.example:9/v1?key=secret")
 
 
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        (AT.api_base, "m/one at http://llm.example:9/v1"),
+        ("http://me:p@ss@llm.example", "m/one at http://llm.example"),
+        ("http://llm.example/a@b/v1#x", "m/one at http://llm.example/a@b/v1"),
+        ("llm.example:9", "m/one at llm.example:9"),
+        ("http://[x", "m/one at http://[x"),
+    ],
+)
+def test_an_address_is_kept_and_told_without_its_secrets(address: str, shown: str) -> None:
+    """In logs and errors, and as the name of the model's limits in their database."""
+    model = replace(AT, api_base=address)
+    assert (model.place, model.limiter_name) == (shown, shown)
+
+
 def test_who_cannot_be_reached_is_told_of_once_and_waited_for(
     clients: Clients, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -313,7 +330,7 @@ def test_with_a_fallback_who_cannot_be_reached_is_not_waited_for(
     client = clients(transport, models=(ONE, TWO))
     assert [client.complete(question(str(n))).model for n in range(4)] == ["m/two"] * 4
     assert sum(call.model.name == "m/one" for call in transport.calls) <= OPEN_WHEN_ABSENT + 1
-    assert caplog.messages == ["the provider of m/one cannot be reached: no connection; the next model is asked"]
+    assert caplog.messages == ["the provider of m/one cannot be reached: no connection; not waiting for it"]
 
 
 def test_an_unknown_model_stops_at_the_start(clients: Clients) -> None:

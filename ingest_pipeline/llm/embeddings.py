@@ -15,6 +15,7 @@ from ingest_pipeline.llm.transport import (
     ProviderFailure,
     failure,
     load_litellm,
+    timeout_of,
 )
 
 Vector = tuple[float, ...]
@@ -32,15 +33,14 @@ class EmbeddingTransport(LitellmTransport):
 
         (message,) = call.messages
         model = call.model
-        arguments: dict[str, Any] = {"timeout": model.timeout_s, "max_retries": 0}
+        client = self._client(model)
+        arguments: dict[str, Any] = {"timeout": timeout_of(model) if client else model.timeout_s, "max_retries": 0}
         if model.api_base is not None:
             arguments["api_base"] = model.api_base
         if model.api_key is not None:
             arguments["api_key"] = model.api_key.get_secret_value()
         try:
-            response = litellm.embedding(
-                model=model.name, input=[message.content], client=self._client(model), **arguments
-            )
+            response = litellm.embedding(model=model.name, input=[message.content], client=client, **arguments)
         except OpenAIError as error:
             raise failure(error) from None
         if not response.data:

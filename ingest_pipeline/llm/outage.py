@@ -25,14 +25,14 @@ class OutageLog:
         self._failure = failure
 
     def halted(self, patience_s: float) -> None:
-        """Calls wait for a provider that is down, ``patience_s`` at the most (0: other models are asked)."""
+        """Calls wait for a provider that is down, ``patience_s`` at the most (0: they do not wait)."""
         if self._since is not None:
             return
         with self._lock:
             if self._since is not None:
                 return
             self._since = self._clock()
-        then = f"trying again for up to {_duration(patience_s)}" if patience_s else "the next model is asked"
+        then = f"trying again for up to {_duration(patience_s)}" if patience_s else "not waiting for it"
         check = "; check INGEST_API_BASE" if self._model.api_base else ""
         _log.warning("the provider of %s %s; %s%s", self._model.place, _happened(self._failure), then, check)
 

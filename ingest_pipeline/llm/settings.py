@@ -1,9 +1,9 @@
 """What the LLM client is configured with. Built once, at an entry point."""
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -31,6 +31,10 @@ class BudgetPeriod(StrEnum):
         return {"total": "total", "month": f"{moment:%Y-%m}", "day": f"{moment:%Y-%m-%d}"}[self.value]
 
 
+_SECRET = re.compile(r"(?<=//)[^/?#]*@|[?#].*", re.DOTALL)
+"""Of an address: user and password, parameters."""
+
+
 @dataclass(frozen=True)
 class ModelSettings:
     """One model of one provider.
@@ -52,15 +56,14 @@ class ModelSettings:
 
     @property
     def limiter_name(self) -> str:
-        return self.limit_name or (f"{self.name} at {self.api_base}" if self.api_base else self.name)
+        return self.limit_name or self.place
 
     @property
     def place(self) -> str:
         """The model and its address as people may read them: without a password or parameters."""
         if not self.api_base:
             return self.name
-        parts = urlsplit(self.api_base)
-        return f"{self.name} at {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        return f"{self.name} at {_SECRET.sub('', self.api_base)}"
 
 
 @dataclass(frozen=True)

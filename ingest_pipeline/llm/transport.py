@@ -217,14 +217,19 @@ def request_body(call: ProviderCall) -> dict[str, Any]:
     return {"model": name, "messages": given["messages"], **known}
 
 
-def _arguments(call: ProviderCall) -> dict[str, Any]:
+def timeout_of(model: ModelSettings) -> Any:
+    """For litellm: connecting takes no longer than CONNECT_TIMEOUT_S."""
     from httpx import Timeout
 
+    return Timeout(model.timeout_s, connect=min(CONNECT_TIMEOUT_S, model.timeout_s))
+
+
+def _arguments(call: ProviderCall) -> dict[str, Any]:
     model = call.model
     arguments: dict[str, Any] = {
         "model": model.name,
         "messages": [{"role": message.role, "content": message.content} for message in call.messages],
-        "timeout": Timeout(model.timeout_s, connect=min(CONNECT_TIMEOUT_S, model.timeout_s)),
+        "timeout": timeout_of(model),
         "max_retries": 0,
         "num_retries": 0,
     }
