@@ -136,6 +136,19 @@ def test_of_two_exports_side_by_side_the_later_says_whom_a_record_is_about(inbox
     assert about(inbox.engine) == {PORTO: ["1"]} | TEA
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_later_export_with_less_beside_the_earlier_ends_nothing(inbox: Place, at_once: bool) -> None:
+    """A page of tickets without their comments, after one with them."""
+    reader = registry.BY_FORMAT["zendesk"]
+    first, later = ({**TICKET, "updated_at": f"2024-0{month}-01T08:00:00Z"} for month in (1, 2))
+    inbox.put(reader, {"users.json": USERS, "1.json": json.dumps([first]).encode()})
+    if not at_once:
+        inbox.read(reader)
+    inbox.put(reader, {"2.json": without(later, "comments")})
+    assert inbox.read(reader).withdrawn == 0
+    assert len({row.identifier_id for row in rows(inbox.engine, DocumentRow) if row.kind == "ticket"}) == 2
+
+
 def test_an_earlier_export_that_is_read_later_brings_nobody_back(inbox: Place) -> None:
     inbox.put(HUBSPOT, note(1, 2))
     inbox.read(HUBSPOT)

@@ -34,7 +34,8 @@ INSERT INTO record VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT (record) DO UPDATE SET
   file = CASE WHEN excluded.modified > modified THEN excluded.file ELSE file END,
   again = again OR excluded.file <> file,
   modified = max(modified, excluded.modified),
-  linked = max(linked, excluded.linked),
+  linked = CASE WHEN excluded.modified < modified THEN linked
+    WHEN excluded.modified > modified THEN excluded.linked ELSE max(linked, excluded.linked) END,
   partial = max(partial, excluded.partial)
 """
 _ADD_PERSON = """
@@ -47,7 +48,7 @@ ON CONFLICT (person, file) DO UPDATE SET modified = max(modified, excluded.modif
 class Gone:
     """A stored document whose person its record no longer names. ``since``: when the record was changed, if known.
 
-    ``linked``: the record has people from a list or table of links now, too.
+    ``linked``: the newest version of the record has people from a list or table of links, too.
     """
 
     id: str
