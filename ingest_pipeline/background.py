@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from ingest_pipeline.errors import IngestError
 
@@ -91,6 +91,6 @@ class Background:
             self._extract(profile_id, documents)
         except IngestError as error:
             _log.warning("%d documents are left to the next sync: %s", len(documents), type(error).__name__)
-        except DBAPIError as error:
+        except SQLAlchemyError as error:
             # Its text may quote values.
-            _log.warning("%d documents are left to the next sync: %s", len(documents), type(error.orig).__name__)
+            _log.warning("%d documents are left to the next sync: %s", len(documents), type(error).__name__)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def kept(renew: Callable[[], object], every_s: float) -> Iterator[None]:
         while not over.wait(every_s):
             try:
                 renew()
-            except DBAPIError:
+            except SQLAlchemyError:
                 return
 
     thread = Thread(target=keep, name="lease", daemon=True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as NoneFree
 
 from ingest_pipeline import background
 from ingest_pipeline.background import Background
@@ -69,7 +70,9 @@ def test_many_from_many_threads_are_all_done_once(extracting: Extracting) -> Non
     work.close()
 
 
-@pytest.mark.parametrize("error", [ConfigurationError("spent"), OperationalError("x", {}, Exception("Ana"))])
+@pytest.mark.parametrize(
+    "error", [ConfigurationError("spent"), OperationalError("x", {}, Exception("Ana")), NoneFree()]
+)
 def test_an_error_is_told_without_texts_and_the_rest_goes_on(
     extracting: Extracting, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -84,6 +87,7 @@ def test_an_error_is_told_without_texts_and_the_rest_goes_on(
     assert extracting.given == [("a", ["1"]), ("a", ["2"])]
     assert "1 documents are left to the next sync" in caplog.text
     assert "Ana" not in caplog.text
+    assert "Traceback" not in caplog.text
     work.close()
 
 

@@ -3,18 +3,20 @@
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import QueuePool, create_engine, update
 
 from ingest_pipeline import uploads
 from ingest_pipeline.api.receiving import Receiver
+from ingest_pipeline.api.upload_worker import UploadWorker
 from ingest_pipeline.documents import Document
 from ingest_pipeline.erasing import erase
 from ingest_pipeline.errors import ConfigurationError, InvalidInput
@@ -242,3 +244,23 @@ def test_what_ended_long_ago_is_removed_and_its_texts_stay(
                 break
             threading.Event().wait(0.05)
     assert {row.id for row in rows(pipeline.engine, UploadRow)} == {open_}
+
+
+def test_a_worker_for_whom_no_connection_was_free_goes_on(pipeline: Pipeline, caplog: pytest.LogCaptureFixture) -> None:
+    busy = create_engine(pipeline.engine.url, poolclass=QueuePool, pool_size=8, max_overflow=0, pool_timeout=0)
+    with ExitStack() as held:
+        for _ in range(8):
+            held.enter_context(busy.connect())
+        worker = UploadWorker(replace(pipeline, engine=busy))
+        assert came_true(lambda: "it is tried again" in caplog.text)
+    job = upload(pipeline, "I love chess.")
+    worker.wake()
+    assert came_true(lambda: told(pipeline, job)[:3] == ("done", 1, 1))
+    worker.stop()
+    worker.join()
+    busy.dispose()
+
+
+def came_true(condition: Callable[[], bool]) -> bool:
+    """Within a minute."""
+    return any(condition() or threading.Event().wait(0.02) for _ in range(3_000))

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from threading import Event, Lock, Thread
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from ingest_pipeline.erasing import Forgotten, erase, prove, searched_folders
 from ingest_pipeline.errors import IngestError, ProfileNotFound, StoreUnavailable
@@ -64,7 +64,7 @@ class Erasures:
         while not self._stop.is_set():
             try:
                 self.look()
-            except (IngestError, DBAPIError) as error:
+            except (IngestError, SQLAlchemyError) as error:
                 _log.error("erasures that were broken off cannot be looked for: %s", _reason(error))
             self._stop.wait(POLL_S)
 
@@ -110,7 +110,7 @@ class Erasures:
         """Whoever erased the person was killed before the end: what was deleted may still be in the files."""
         try:
             purge(self._engine)
-        except (StoreUnavailable, DBAPIError):
+        except (StoreUnavailable, SQLAlchemyError):
             _log.warning("profile %s is erased, but the database could not be written anew", profile_id)
 
     def _erase_and_prove(self, asked: Asked) -> Forgotten:
@@ -120,7 +120,7 @@ class Erasures:
         gone, remnants = erase(self._engine, profile_id, refold, asked.actor, asked.via, progress)
         try:
             gone = replace(gone, proof=prove(self._engine, remnants, progress, searched_folders(settings)))
-        except (StoreUnavailable, DBAPIError):
+        except (StoreUnavailable, SQLAlchemyError):
             _log.warning("profile %s is erased, but the database's files could not be looked through", profile_id)
             return gone
         if not gone.clean:

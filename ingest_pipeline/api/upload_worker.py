@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime
 from threading import Event, Thread
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from ingest_pipeline.errors import IngestError
 from ingest_pipeline.pipeline import Pipeline
@@ -48,9 +48,9 @@ class UploadWorker:
             try:
                 worked = work_once(self._pipeline, self._stopping)
                 self._remove_ended()
-            except (IngestError, DBAPIError) as error:
+            except (IngestError, SQLAlchemyError) as error:
                 # A database's message may quote values.
-                reason = str(error) if isinstance(error, IngestError) else type(error.orig).__name__
+                reason = str(error) if isinstance(error, IngestError) else type(error).__name__
                 _log.error("a batch cannot go on: %s; it is tried again", reason)
                 worked = False
             if not worked:

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import anyio.to_thread
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from ingest_pipeline.background import MAX_DUE, Background
 from ingest_pipeline.direct import extract_stored
@@ -163,7 +163,7 @@ class ChatProxy:
         except UpstreamFailed as failure:
             yield error_frame(str(failure), "upstream_error", "upstream_error")
             await asyncio.shield(stored)
-        except (IngestError, DBAPIError):
+        except (IngestError, SQLAlchemyError):
             yield error_frame("what the user said could not be stored; try again", "internal_error", "internal_error")
         finally:
             self._spawn(self._finish(turn, stream))
