@@ -9,6 +9,7 @@ that does much else p10 says more than p50.
 """
 
 import argparse
+import logging
 import os
 import socket
 import statistics
@@ -80,6 +81,8 @@ def litellm_call(base_url: str) -> Callable[..., Any]:
     """What an application without the proxy does."""
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     import litellm
+
+    logging.getLogger("LiteLLM").setLevel(logging.ERROR)  # it warns of the upstream's own finish reason, at each call
 
     def call(number: int, stream: bool) -> Any:
         return litellm.completion(
