@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, func, select
 
 from ingest_pipeline.documents import Identifier
 from ingest_pipeline.erased import Erased, Traces
+from ingest_pipeline.errors import ProfileNotFound
 from ingest_pipeline.progress import Progress
 from ingest_pipeline.remnants import Needles, Samples, strings
 from ingest_pipeline.settings import Settings
@@ -208,7 +209,11 @@ def _erase_own(
 
     def last(connection: Connection) -> Counter[str]:
         everything = gone + erase_subject(connection, subject, datetime.now(UTC))
-        record(connection, everything)
+        if everything["profiles"]:
+            record(connection, everything)
         return everything
 
-    return dict(write(engine, last))
+    everything = write(engine, last)
+    if not everything["profiles"]:  # another process erased the same person at the same time
+        raise ProfileNotFound
+    return dict(everything)

@@ -509,6 +509,23 @@ def test_a_text_that_is_being_stored_when_somebody_goes_is_blanked_too(engine: E
     assert (ANA in row.text, BLANK in row.text) == (False, True)
 
 
+@pytest.mark.parametrize("stage", ["folding", "erasing"])
+def test_two_who_erase_the_same_person_at_once_are_one_erasure(engine: Engine, stage: str) -> None:
+    """Whoever is slower is told that nobody is there; the audit log has one entry."""
+    profile = create_profile(engine, ANA)
+    save_text(engine, profile, "I live in Lisbon.", None, None, day(1))
+
+    class Slower(LogProgress):
+        def start(self, name: str, total: int | None) -> None:
+            if name == stage:
+                erase(engine, profile, refold(engine), "tester", Via.CLI, QUIET)
+
+    with pytest.raises(ProfileNotFound):
+        forget(engine, profile, refold(engine), "slower", Via.CLI, Slower(lambda _line: None))
+    assert [(entry.action, entry.actor) for entry in load_audit_log(engine)] == [("erase", "tester")]
+    assert ANA not in contents(engine)
+
+
 def somebody_waits(engine: Engine) -> bool:
     with engine.connect() as connection:
         waiting = connection.exec_driver_sql(
