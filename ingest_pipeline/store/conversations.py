@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import BindParameter, Connection, Engine, bindparam, func, select
 
 from ingest_pipeline.decay import days_since, decay
 from ingest_pipeline.documents import Json, Source
@@ -13,7 +13,7 @@ from ingest_pipeline.proxy.injection import Known
 from ingest_pipeline.proxy.said import Said
 from ingest_pipeline.store.documents import segment_json
 from ingest_pipeline.store.edits import hold_profile
-from ingest_pipeline.store.engine import reading, write
+from ingest_pipeline.store.engine import looking, reading, write
 from ingest_pipeline.store.erased import load_erased_to_store
 from ingest_pipeline.store.extractions import Selection
 from ingest_pipeline.store.tables import DocumentRow, EditRow, Evidence, Memory, Profile, TraitRow
@@ -27,24 +27,31 @@ _LOOKED_AT = 100
 _TICK = timedelta(milliseconds=1)
 
 
+# Made once: making a query takes as long as asking it.
+_OF: BindParameter[str] = bindparam("profile")
+_SUMMARY = select(Profile.summary).where(Profile.id == _OF)
+_IS_SHOWN = Evidence.value.is_(None) | (TraitRow.value_type == "array")
+_SAID_AT = select(func.max(Evidence.occurred_at)).where(Evidence.trait_id == TraitRow.id, _IS_SHOWN).scalar_subquery()
+_DECIDED_AT = select(EditRow.at).where(EditRow.id == TraitRow.edit_id).scalar_subquery()
+_TRAITS = select(
+    TraitRow.key, TraitRow.value, TraitRow.confidence, _SAID_AT.label("said_at"), _DECIDED_AT.label("decided_at")
+).where(TraitRow.profile_id == _OF)
+_MEMORIES = (
+    select(Memory.type, Memory.content, Memory.importance, Memory.occurred_at, Memory.event_at)
+    .where(Memory.profile_id == _OF)
+    .order_by(Memory.importance.desc(), Memory.occurred_at.desc(), Memory.id)
+    .limit(_LOOKED_AT)
+)
+_VERSIONS = select(DocumentRow.id, DocumentRow.record_key)
+
+
 def load_known(engine: Engine, profile_id: str, now: datetime) -> Known:
     """By three short queries."""
-    memories = (
-        select(Memory.type, Memory.content, Memory.importance, Memory.occurred_at, Memory.event_at)
-        .where(Memory.profile_id == profile_id)
-        .order_by(Memory.importance.desc(), Memory.occurred_at.desc(), Memory.id)
-        .limit(_LOOKED_AT)
-    )
-    shown = Evidence.value.is_(None) | (TraitRow.value_type == "array")
-    said = select(func.max(Evidence.occurred_at)).where(Evidence.trait_id == TraitRow.id, shown).scalar_subquery()
-    decided = select(EditRow.at).where(EditRow.id == TraitRow.edit_id).scalar_subquery()
-    traits = select(
-        TraitRow.key, TraitRow.value, TraitRow.confidence, said.label("said_at"), decided.label("decided_at")
-    ).where(TraitRow.profile_id == profile_id)
-    with reading(engine) as connection:
-        summary = connection.execute(select(Profile.summary).where(Profile.id == profile_id)).scalar()
-        held = list(connection.execute(traits))
-        rows = list(connection.execute(memories))
+    this = {"profile": profile_id}
+    with looking(engine) as connection:
+        summary = connection.execute(_SUMMARY, this).scalar()
+        held = list(connection.execute(_TRAITS, this))
+        rows = list(connection.execute(_MEMORIES, this))
     rows.sort(key=lambda row: -row.importance * decay(row.type, row.occurred_at, row.event_at, now))
     return Known(
         summary,
@@ -94,9 +101,8 @@ def save_said(
 
 def find_new(engine: Engine, said: Sequence[Said]) -> list[Said]:
     """What of it is not stored yet."""
-    query = select(DocumentRow.id, DocumentRow.record_key)
-    with reading(engine) as connection:
-        known = list(select_in(connection, query, DocumentRow.record_key, {each.record_key for each in said}))
+    with looking(engine) as connection:
+        known = list(select_in(connection, _VERSIONS, DocumentRow.record_key, {each.record_key for each in said}))
     ids, words = {row.id for row in known}, {row.record_key for row in known}
     return [each for each in said if each.id not in ids and (each.now or each.record_key not in words)]
 
