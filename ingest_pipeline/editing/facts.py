@@ -32,7 +32,8 @@ def confirm(editor: Editor, profile_id: str, reference: str, value: Json = None)
     it must show. Raises InvalidInput: ``trait_not_found``, ``memory_not_found``, ``missing_value``,
     ``value_not_found``, ``nothing_to_confirm``.
     """
-    plan = _plan(editor, profile_id, reference, value, traits.plan_confirm, memories.plan_confirm)
+    trait = _trait(editor, profile_id, reference)
+    plan = _plan_for(trait, reference, value, traits.plan_confirm, memories.plan_confirm)
     return decide(editor, profile_id, Audited.CONFIRM, plan)
 
 
@@ -43,16 +44,18 @@ def reject(editor: Editor, profile_id: str, reference: str, value: Json = None) 
     shown. What was set by hand goes with it. Raises InvalidInput: ``trait_not_found``, ``memory_not_found``,
     ``invalid_value_type``, ``already_rejected``.
     """
-    plan = _plan(editor, profile_id, reference, value, traits.plan_reject, memories.plan_reject)
+    trait = _trait(editor, profile_id, reference)
+    plan = _plan_for(trait, reference, value, traits.plan_reject, memories.plan_reject)
     return decide(editor, profile_id, Audited.REJECT, plan)
 
 
 def unreject(editor: Editor, profile_id: str, reference: str, value: Json = None) -> Decided:
-    """Take rejections back: all of a trait or that of one value; of a memory by the id it had, or by the edit's.
+    """Take rejections back: all of a trait or of one value; of a memory by the id it had, the edit's, or its words.
 
     Raises InvalidInput: ``not_rejected``.
     """
-    plan = _plan(editor, profile_id, reference, value, traits.plan_unreject, memories.plan_unreject)
+    trait = editor.schema_of(profile_id, reference).get(reference)
+    plan = _plan_for(trait, reference, value, traits.plan_unreject, memories.plan_unreject)
     return decide(editor, profile_id, Audited.UNREJECT, plan)
 
 
@@ -73,15 +76,13 @@ def _trait(editor: Editor, profile_id: str, reference: str) -> Trait | None:
 _LIKE_AN_ID = re.compile(r"[0-9a-fA-F-]+")
 
 
-def _plan(
-    editor: Editor,
-    profile_id: str,
+def _plan_for(
+    trait: Trait | None,
     reference: str,
     value: Json,
     of_trait: Callable[[Held, Trait, Json], list[Draft]],
     of_memory: Callable[[Held, str], list[Draft]],
 ) -> Plan:
-    trait = _trait(editor, profile_id, reference)
     if trait:
         return lambda held: of_trait(held, trait, value)
     refuse_value(value)
