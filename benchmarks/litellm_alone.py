@@ -6,9 +6,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
 
-from httpx import Limits
-from openai import DefaultHttpxClient, OpenAI
-
 from ingest_pipeline.llm.exchange import AnswerFormat, Message
 from ingest_pipeline.llm.transport import load_litellm
 
@@ -26,10 +23,14 @@ def calls_per_second(
 
     With an HTTP client of ours: those of litellm's own that it drops are closed while other threads use them.
     """
-    litellm = load_litellm()
     barrier = FORK.Barrier(processes + 1)
 
     def run() -> None:
+        # Here, not before the fork: collecting garbage in a forked process copies all that its parent has loaded.
+        litellm = load_litellm()
+        from httpx import Limits
+        from openai import DefaultHttpxClient, OpenAI
+
         client = OpenAI(
             api_key="benchmark", base_url=base_url, max_retries=0,
             http_client=DefaultHttpxClient(limits=Limits(max_connections=None)),

@@ -13,9 +13,10 @@ from ingest_pipeline.api.guard import Guard
 from ingest_pipeline.api.pages import viewer
 from ingest_pipeline.api.paths import SlashesInIds
 from ingest_pipeline.api.services import open_services
-from ingest_pipeline.llm.client import SWITCH_INTERVAL_S
 from ingest_pipeline.proxy.service import ChatProxy
 from ingest_pipeline.settings import Settings, load_settings, warn_of_unknown_variables
+
+SWITCH_INTERVAL_S = 0.0005
 
 THREADS = 64
 """Requests that are worked on at once in one process with a model; each waits for the provider most of the time."""
