@@ -10,6 +10,7 @@ import dagster as dg
 from assets.events import Context, log_partition
 from assets.metadata import Metadata, extraction_metadata, read_metadata, summary_metadata, table_metadata
 from assets.partitions import register_profiles
+from ingest_pipeline.core_log import warnings_to
 from ingest_pipeline.documents import Source
 from ingest_pipeline.errors import IngestError
 from ingest_pipeline.extracting import KeyOutcome, extract_pending
@@ -28,7 +29,6 @@ from ingest_pipeline.store.summaries import count_due
 from resources.failures import reported
 from resources.inbox import InboxResource
 from resources.llm import LlmResource
-from resources.logs import relayed
 from resources.store import StoreResource
 
 EXTRACTIONS = "extractions"
@@ -102,7 +102,7 @@ def extract(
     documents, _ = count_pending(store.engine, selection)
     progress.start("extracting", documents)
     good, bad = set[str](), list[str]()
-    with relayed(context.log), reported():
+    with warnings_to(context.log.warning), reported():
         outcomes = extract_pending(store.engine, llm.extractor, selection, llm.threads, context.run.run_id)
         for key, group in _grouped(_watched(outcomes, progress), partitioning, _extraction_partition):
             if any(outcome.bad for outcome in group):
@@ -179,7 +179,7 @@ def fold(
         embed=store.embed,
         processes=store.settings.fold_processes,
     )
-    with relayed(context.log):  # embeddings may be asked for
+    with warnings_to(context.log.warning):  # embeddings may be asked for
         for key, group in _grouped(_counted(folded, progress), partitioning, lambda p, f: p.name(f.partition_key)):
             record_tables(context, key, group)
             done.add(key)
@@ -194,7 +194,7 @@ def summarise(
     if summariser is None:
         return
     progress.start("summarising", count_due(store.engine))
-    with relayed(context.log):
+    with warnings_to(context.log.warning):
         report = summariser.refresh(store.engine, profiles, progress.advance)
     if report.stopped:
         context.log.warning(f"summaries: {report.stopped}; the others are the template's until the next run")

@@ -27,7 +27,7 @@ from ingest_pipeline.store.direct import save_given
 from ingest_pipeline.store.documents import load_documents
 from ingest_pipeline.store.edits import hold_profile
 from ingest_pipeline.store.engine import reading, write
-from ingest_pipeline.store.extractions import Selection, save_extractions
+from ingest_pipeline.store.extractions import Selection, save_extractions, still_selected
 from ingest_pipeline.store.facts import (
     load_bare_memories,
     load_bare_traits,
@@ -39,7 +39,6 @@ from ingest_pipeline.store.facts import (
 from ingest_pipeline.store.lookup import UNSTORABLE, storable
 from ingest_pipeline.store.tables import DocumentRow, Profile
 from ingest_pipeline.store.texts import NONE, GivenText
-from ingest_pipeline.store.upsert import select_in
 
 MAX_DATA_BYTES = 102_400
 """UTF-8 bytes of one text, as the HTTP API allows."""
@@ -198,9 +197,8 @@ def extract_stored(pipeline: Pipeline, profile_id: str, document_ids: Sequence[s
     What fails is kept as failed. Raises an LlmStopped when no call makes sense; what was finished by then is stored.
     """
     extractor = pipeline.extractor
-    query = select(DocumentRow.id).where(*Selection(extractor.fingerprint).conditions())
     with reading(pipeline.engine) as connection:
-        waiting = [row.id for row in select_in(connection, query, DocumentRow.id, document_ids)]
+        waiting = still_selected(connection, Selection(extractor.fingerprint), document_ids)
         documents = load_documents(connection, waiting)
     extractions: list[Extraction] = []
     try:

@@ -18,6 +18,7 @@ from ingest_pipeline.extraction.base import Extraction, Extractor, Status
 from ingest_pipeline.llm.errors import BudgetExhausted
 from ingest_pipeline.store.engine import create_store_engine
 from tests.builders import contact, record, save
+from tests.extractors import Around
 from tests.serving import serving
 from tests.upstream import Upstream
 
@@ -140,28 +141,16 @@ def test_every_call_answers_in_the_documents_shape(client: TestClient, document:
 
 
 @dataclass(frozen=True)
-class Failing:
+class Failing(Around):
     """An extractor that fails as the text says."""
 
     inside: Extractor
-
-    @property
-    def model(self) -> str:
-        return self.inside.model
-
-    @property
-    def fingerprint(self) -> str:
-        return self.inside.fingerprint
 
     def extract(self, documents: Sequence[Document]) -> Iterator[Extraction]:
         for document in documents:
             if "budget" in document.text:
                 raise BudgetExhausted("m", 1.0, 1.0, 0.1)
             yield Extraction(document.id, Status.FAILED, reason=document.text)
-
-    def check(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 NOBODY = "/api/profiles/nobody"

@@ -25,6 +25,7 @@ from ingest_pipeline.store.facts import load_facts
 from ingest_pipeline.store.lookup import find_profile
 from ingest_pipeline.store.tables import DocumentRow, ExtractionRow
 from tests.builders import rows
+from tests.extractors import Around
 from tests.listening import listening
 from tests.provider import Body, Provider, find_something
 from tests.serving import KEY
@@ -134,27 +135,15 @@ def test_a_client_that_goes_away_loses_nothing(database_url: str, tmp_path: Path
 
 
 @dataclass(frozen=True)
-class Telling:
+class Telling(Around):
     """An extractor that tells when it is asked."""
 
     inside: Extractor
     asking: threading.Event
 
-    @property
-    def model(self) -> str:
-        return self.inside.model
-
-    @property
-    def fingerprint(self) -> str:
-        return self.inside.fingerprint
-
     def extract(self, documents: Sequence[Document]) -> Iterator[Extraction]:
         self.asking.set()
         return self.inside.extract(documents)
-
-    def check(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class Held:

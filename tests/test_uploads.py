@@ -36,6 +36,7 @@ from ingest_pipeline.store.upload_tables import UploadLineRow, UploadRow
 from ingest_pipeline.store.uploads import claim, load_failures, load_upload, open_lines, remove_ended, settle
 from ingest_pipeline.uploads import work_once
 from tests.builders import rows
+from tests.extractors import Around
 from tests.serving import serving
 
 WORKER, OTHER = (f"00000000-0000-4000-8000-00000000000{n}" for n in (1, 2))
@@ -68,23 +69,11 @@ def told(pipeline: Pipeline, job: str) -> tuple[str, int, int, int, str | None]:
 
 
 @dataclass(frozen=True)
-class OverChess:
+class OverChess(Around):
     """An extractor for which texts about chess fail, or end the run as a spent budget does."""
 
     inside: Extractor
     stops: bool
-
-    @property
-    def model(self) -> str:
-        return self.inside.model
-
-    @property
-    def fingerprint(self) -> str:
-        return self.inside.fingerprint
-
-    def check(self) -> None: ...
-
-    def close(self) -> None: ...
 
     def extract(self, documents: Sequence[Document]) -> Iterator[Extraction]:
         for document in documents:

@@ -20,8 +20,9 @@ from ingest_pipeline.cli import (
     texts,
     tracing,
 )
-from ingest_pipeline.cli.app import app, complain, warnings_told
+from ingest_pipeline.cli.app import app, complain, warn
 from ingest_pipeline.console import tolerate_any_encoding
+from ingest_pipeline.core_log import warnings_to
 from ingest_pipeline.errors import IngestError
 from ingest_pipeline.exits import explain
 from ingest_pipeline.settings import warn_of_unknown_variables
@@ -46,7 +47,7 @@ __all__ = [
 def main() -> None:
     """The entry point: errors raised on purpose end in one line and exit code 2."""
     tolerate_any_encoding()
-    with warnings_told():
+    with warnings_to(warn):
         warn_of_unknown_variables()
     try:
         app()

@@ -2,7 +2,6 @@
 
 import getpass
 import json
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from ingest_pipeline.console import OutputConsole, write
+from ingest_pipeline.core_log import warnings_to
 from ingest_pipeline.documents import Json, Source
 from ingest_pipeline.errors import ProfileNotFound
 from ingest_pipeline.settings import Settings, load_settings
@@ -67,6 +67,7 @@ def complain(message: str) -> None:
 
 
 def warn(message: str) -> None:
+    """Above the progress bar, where there is one."""
     errors.print(f"warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -79,30 +80,12 @@ def print_json(value: Json) -> None:
     write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
 
 
-class _Warnings(logging.Handler):
-    """Above the progress bar, where there is one."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        warn(record.getMessage())
-
-
-@contextmanager
-def warnings_told() -> Iterator[None]:
-    """What the core warns of meanwhile is told on stderr."""
-    core, warnings = logging.getLogger("ingest_pipeline"), _Warnings(logging.WARNING)
-    core.addHandler(warnings)
-    try:
-        yield
-    finally:
-        core.removeHandler(warnings)
-
-
 @contextmanager
 def opened(settings: Settings | None = None, create: bool = True) -> Iterator["Pipeline"]:
     """The pipeline; what the core warns of meanwhile is told on stderr."""
     from ingest_pipeline.pipeline import open_pipeline
 
-    with warnings_told():
+    with warnings_to(warn):
         pipeline = open_pipeline(settings or load_settings(), create)
         try:
             yield pipeline
